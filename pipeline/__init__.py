@@ -1,0 +1,1 @@
+"""A webhook platform built as a Kafka stream-processing pipeline."""

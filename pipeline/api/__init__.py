@@ -1,0 +1,1 @@
+"""The REST API (FastAPI): one module per resource, one table of operations."""

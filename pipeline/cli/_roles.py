@@ -1,0 +1,144 @@
+"""The wiring of the stages: which parts each role is made of. Nothing is decided here."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from dataclasses import dataclass
+from typing import Any
+
+from prometheus_client import CollectorRegistry
+
+from pipeline.flow.retry import Ladder, topic_span_ms
+from pipeline.http.client import DeliveryClient
+from pipeline.http.guard import EgressPolicy
+from pipeline.http.metrics import AttemptMeter
+from pipeline.kafka import starts, topics
+from pipeline.kafka.codec import Codec
+from pipeline.kafka.delay import Holding
+from pipeline.kafka.feed import Batch, Source
+from pipeline.kafka.processing import Deciding, Doing, Learning
+from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.stage import Stage
+from pipeline.kafka.subscribers import ViewSubscribers
+from pipeline.kafka.table import Table
+from pipeline.settings import Settings
+from pipeline.store.secrets import Vault
+from pipeline.store.targets import ViewTargets
+from pipeline.workers.dead import Undertaker
+from pipeline.workers.delay import Delay
+from pipeline.workers.repeats import Repeats
+from pipeline.workers.router import Router
+from pipeline.workers.sender import Sender
+
+AT_ONCE = 1_000
+"""Deliveries that a sender works on at the same time."""
+_VIEW = (topics.SUBSCRIPTIONS, topics.TENANTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Role:
+    """A role, wired: its stage, its publisher, what runs beside it, and why it may not be ready."""
+
+    stage: Stage
+    publisher: Publisher
+    waiting: Callable[[], str | None]
+    beside: tuple[Coroutine[Any, Any, None], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where a role runs: its settings, its instance id, where a group without offsets is to start, its metrics."""
+
+    settings: Settings
+    instance: str
+    start: str | None
+    metrics: CollectorRegistry
+
+    async def source(self, role: str, names: tuple[str, ...], **more: Any) -> Source:
+        """What the role's feed reads. Raises `UsageError` when its group has no offsets."""
+        group = f"pipeline-{role}"
+        await asyncio.to_thread(starts.ensure, self.settings, group, names, self.start)
+        return Source(group, self.instance, names, **more)
+
+
+def now_ms() -> int:
+    """The wall clock."""
+    return time.time_ns() // 1_000_000
+
+
+@asynccontextmanager
+async def router(place: Place) -> AsyncIterator[Role]:
+    """`events` in, `deliveries` out."""
+    settings = place.settings
+    codec, publisher = await Codec.open(settings), Publisher(settings)
+    async with Table(settings, _VIEW) as table:
+        worker = Router(codec, ViewSubscribers(table, codec), Undertaker(codec, now_ms))
+        learn = Learning(codec)
+
+        async def caught_up(batch: Batch) -> None:
+            await table.caught_up(batch.ends)
+
+        def process(fail: Callable[[BaseException], None]) -> Deciding:
+            return Deciding(worker, publisher, learn, caught_up, fail)
+
+        source = await place.source("router", (topics.EVENTS,), ask=table.ask_ends)
+        yield Role(Stage(settings, source, process), publisher, lambda: learn.waiting)
+
+
+@asynccontextmanager
+async def sender(place: Place) -> AsyncIterator[Role]:
+    """`deliveries` in, requests out, `attempts`, tiers and dead letters as they end."""
+    settings = place.settings
+    vault = Vault(settings.keys())
+    codec, publisher = await Codec.open(settings), Publisher(settings)
+    policy = EgressPolicy.parse(settings.egress_allow, https_required=not settings.egress_http)
+    client = DeliveryClient(policy, ca_file=settings.egress_ca, proxy=settings.egress_proxy)
+    async with Table(settings, _VIEW) as table:
+        worker = Sender(
+            codec,
+            ViewTargets(table, codec, vault),
+            client,
+            publisher,
+            Undertaker(codec, now_ms),
+            Repeats(),
+            Ladder.parse(settings.ladder),
+            now_ms,
+            random.random,
+            AttemptMeter(place.metrics),
+        )
+        learn = Learning(codec)
+
+        def process(fail: Callable[[BaseException], None]) -> Doing:
+            return Doing(worker, publisher, learn, fail, AT_ONCE)
+
+        try:
+            source = await place.source("sender", (topics.DELIVERIES,))
+            yield Role(Stage(settings, source, process), publisher, lambda: learn.waiting)
+        finally:
+            await client.aclose()
+
+
+@asynccontextmanager
+async def delay(place: Place) -> AsyncIterator[Role]:
+    """Every tier that exists in, the next tier or `deliveries` out."""
+    settings, ladder = place.settings, Ladder.parse(place.settings.ladder)
+    codec, publisher = await Codec.open(settings), Publisher(settings, linger_ms=1)
+    admin = await asyncio.to_thread(topics.admin, settings)
+    names = topics.delayed(await asyncio.to_thread(topics.existing, admin))
+    waits = {name: topic_span_ms(name) or 0 for name in names} | {tier.topic: tier.wait_ms for tier in ladder.tiers}
+    worker = Delay(ladder, Undertaker(codec, now_ms))
+    holding = Holding(worker, waits, publisher)
+    source = await place.source("delay", names, paused=lambda: holding.paused)
+    stage = Stage(settings, source, holding.processing)
+    yield Role(stage, publisher, lambda: None, (holding.run(), holding.tick()))
+
+
+ROLES: dict[str, Callable[[Place], AbstractAsyncContextManager[Role]]] = {
+    "router": router,
+    "sender": sender,
+    "delay": delay,
+}

@@ -1,0 +1,85 @@
+"""`pipeline run ROLE`: one process of a consumer group."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from contextlib import AsyncExitStack
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from pipeline.cli._roles import ROLES, Place, Role
+from pipeline.http.health import HealthServer
+from pipeline.kafka.membership import slot
+from pipeline.kafka.metrics import StageCollector
+from pipeline.settings import Settings
+
+GRACE_S = 25.0
+_log = structlog.get_logger()
+
+
+def run(settings: Settings, role: str, start: str | None = None) -> None:
+    """Run a role until SIGTERM or SIGINT, then drain. Raises what ended it, if that was a fault."""
+    with slot(settings, role) as instance:
+        uvloop.run(_run(settings, role, instance, start))
+
+
+async def _run(settings: Settings, role: str, instance: str, start: str | None) -> None:
+    metrics, reasons = CollectorRegistry(), ["starting"]
+    wired: list[Role] = []
+    told = _told_to_stop()
+
+    def not_ready() -> list[str]:
+        return reasons or [reason for one in wired for reason in _troubles(one)]
+
+    async with AsyncExitStack() as stack:
+        health = await stack.enter_async_context(
+            HealthServer(settings.health_host, settings.health_port, not_ready, metrics)
+        )
+        _log.info("starting", role=role, instance=instance, health_port=health.port)
+        made = await stack.enter_async_context(ROLES[role](Place(settings, instance, start, metrics)))
+        wired.append(made)
+        StageCollector(made.stage.feed, made.publisher, metrics)
+        await _work(made, told, reasons)
+
+
+async def _work(role: Role, told: asyncio.Event, reasons: list[str]) -> None:
+    """Start, wait for the end, drain. What was wrong is raised after nothing has been committed for it."""
+    beside = [asyncio.create_task(work) for work in role.beside]
+    await role.stage.start()
+    reasons.clear()
+    stop = asyncio.create_task(told.wait())
+    await asyncio.wait({stop, role.stage.failed, *beside}, return_when=asyncio.FIRST_COMPLETED)
+    reasons.append("stopping")
+    if role.stage.failed.done():
+        raise role.stage.failed.result()
+    if not stop.done():
+        raise next(error for task in beside if task.done() and (error := task.exception()))
+    ended = await role.stage.stop(GRACE_S)
+    await role.publisher.close()
+    for task in beside:
+        task.cancel()
+    _log.info("stopped", drained=ended)
+
+
+def _told_to_stop() -> asyncio.Event:
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    return told
+
+
+def _troubles(role: Role) -> list[str]:
+    troubles = [role.waiting() or ""]
+    if role.publisher.silent:
+        troubles.append("Kafka does not confirm what is written")
+    if not role.stage.feed.joined:
+        troubles.append("the consumer group has not assigned partitions yet")
+    return [trouble for trouble in troubles if trouble]
+
+
+if __name__ == "__main__":
+    run(Settings.read(), sys.argv[1])

@@ -1,0 +1,1 @@
+"""The rules of the flow, pure: what is decided, not how it is performed."""

@@ -1,0 +1,61 @@
+"""What could not be delivered, with all that bringing it back needs."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.flow.deliver import Attempt, Delivery
+
+
+class Reason(StrEnum):
+    """Why a record or a delivery ended here: the whole vocabulary."""
+
+    FRAMING = "framing"
+    """Not in the Confluent wire format, or empty."""
+    UNKNOWN_SCHEMA = "unknown_schema"
+    """The registry does not know the schema id."""
+    UNDECODABLE = "undecodable"
+    """Truncated, of another type, or not readable with our schema."""
+    INVALID = "invalid"
+    """Read, but a field breaks a rule: an id, the time, `data` that is not JSON or not what the product sends."""
+    UNKNOWN_TENANT = "unknown_tenant"
+    UNKNOWN_TYPE = "unknown_type"
+    TOO_LARGE = "too_large"
+    """The rendered delivery does not fit its topic."""
+    REJECTED = "rejected"
+    """The endpoint refused, and the product's rule is not to try again."""
+    GONE = "gone"
+    """The endpoint answered 410."""
+    BLOCKED = "blocked"
+    """The egress guard refused the address."""
+    EXHAUSTED = "exhausted"
+    """The last attempt of the product's rule has failed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """The record that ended here: where it lay."""
+
+    topic: str
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetter:
+    """A record that the flow set aside. `value` and `headers` are the record's own bytes; `detail` says in words what was wrong.
+    Of a value too large to be carried, `value` is the first 64 KiB and `digest` the SHA-256 of all of it.
+    """
+
+    id: str
+    reason: Reason
+    detail: str
+    source: Source
+    time_ms: int
+    key: bytes | None = None
+    value: bytes | None = None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    digest: bytes | None = None
+    delivery: Delivery | None = None
+    last_attempt: Attempt | None = None

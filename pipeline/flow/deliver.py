@@ -1,0 +1,173 @@
+"""One event on its way to one webhook: the delivery, its attempts, and what they come to."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from dataclasses import dataclass
+from enum import StrEnum
+
+from pipeline.flow.event import Event
+
+
+class Verdict(StrEnum):
+    """What an attempt came to: the whole vocabulary."""
+
+    DELIVERED = "delivered"
+    REJECTED = "rejected"
+    GONE = "gone"
+    RATE_LIMITED = "rate_limited"
+    TIMEOUT = "timeout"
+    DNS = "dns"
+    CONNECT = "connect"
+    TLS = "tls"
+    REDIRECT = "redirect"
+    BLOCKED = "blocked"
+    TOO_LARGE = "too_large"
+    PROTOCOL = "protocol"
+    PROXY = "proxy"
+    SKIPPED = "skipped"
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """The record of `events` that a delivery came from, and the subscriptions offset that its router had read up to."""
+
+    topic: str
+    partition: int
+    offset: int
+    subscriptions_offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """One event for one webhook.
+
+    `body` is rendered once, by the router: every attempt sends the same bytes. `attempt` is the next attempt's number, from 1.
+    It holds no secrets: the sender looks the subscription up when it sends.
+    """
+
+    id: str
+    tenant: str
+    webhook: str
+    event: str
+    type: str
+    source: str | None
+    time_ms: int
+    body: bytes
+    attempt: int
+    origin: Origin
+    replay: str | None = None
+
+    @property
+    def path(self) -> str:
+        """The key of its records: `tenant/webhook`."""
+        return f"{self.tenant}/{self.webhook}"
+
+
+@dataclass(frozen=True, slots=True)
+class Carriage:
+    """What travels in a delivery's Kafka headers, so that the delay role never decodes the record.
+
+    `round` is empty first and fresh after each redelivery; `hop` counts the writes of this delivery to `deliveries` or a tier in the round;
+    `wait_ms` is what is left to wait; `slot_ms` the reserved time (milliseconds since the epoch), 0 for none.
+    """
+
+    round: str = ""
+    hop: int = 0
+    wait_ms: int = 0
+    slot_ms: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The delivery has arrived."""
+
+
+@dataclass(frozen=True, slots=True)
+class Retry:
+    """Another attempt after `wait_ms` (a sum of the ladder's tiers)."""
+
+    wait_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Dead:
+    """No further attempt: a dead letter with this reason."""
+
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Skipped:
+    """No request was made and none will be: the webhook is gone or not active, or the delivery was cancelled."""
+
+
+Next = Done | Retry | Dead | Skipped
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The record of `deliveries` that an attempt answers."""
+
+    partition: int
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
+class Attempt:
+    """One request and what it came to. Headers have their secrets masked; the response's body is cut at 16 KiB."""
+
+    delivery: str
+    round: str
+    hop: int
+    event: str
+    tenant: str
+    webhook: str
+    type: str
+    attempt: int
+    started_ms: int
+    duration_ms: int
+    verdict: Verdict
+    status_code: int | None
+    request_headers: tuple[tuple[str, str], ...]
+    response_headers: tuple[tuple[str, str], ...]
+    response_body: bytes
+    next: Next
+    answers: Answers
+
+
+@dataclass(frozen=True, slots=True)
+class OutgoingRequest:
+    """A POST to an endpoint. `deadline_s` covers everything, from the name's look-up to the last byte of the answer."""
+
+    url: str
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    deadline_s: float
+    max_redirects: int = 0
+    https_only: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """How a request ended: `failure` is a verdict when no whole answer came, else None with the answer's parts."""
+
+    failure: Verdict | None
+    status: int | None
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+    duration_ms: int
+
+
+def delivery_id(event: Event, webhook: str, digest: bytes, replay: str | None = None) -> str:
+    """The id of `event` for `webhook`: the same for every repeat, and never shared by two different events.
+
+    A SHA-256 over tenant, webhook, source, event id, type, digest of the data and replay id, each preceded by its length (so that no two
+    lists of values read alike), of which 128 bits are kept: `msg_` and 26 characters of base32.
+    """
+    whole = hashlib.sha256()
+    for part in (event.tenant, webhook, event.source, event.id, event.type, digest, replay):
+        raw = part.encode() if isinstance(part, str) else part
+        whole.update(b"-" if raw is None else b"%d:%b" % (len(raw), raw))
+    return "msg_" + base64.b32encode(whole.digest()[:16])[:26].decode()

@@ -1,0 +1,188 @@
+"""Records to and from bytes: the Confluent wire format, Apache Avro, each writer's schema looked up by its id.
+
+The wire format is one byte 0, the schema's id in four bytes (big endian), then the Avro body. Our own records are read and written with
+logical types left as the numbers they are (a `datetime` a record would cost more than all the rest); foreign ones are decoded with them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import io
+import struct
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Any, TypeVar
+
+import fastavro
+from confluent_kafka.schema_registry import SchemaRegistryClient
+
+from pipeline.errors import Undecodable
+from pipeline.flow.deadletter import DeadLetter
+from pipeline.flow.deliver import Attempt, Delivery
+from pipeline.flow.event import Event
+from pipeline.flow.subscription import Subscription, Tenant
+from pipeline.kafka import cloudevents, records, schemas
+from pipeline.ports import Record
+from pipeline.settings import Settings
+
+_HEAD = struct.Struct(">bI")
+_FORGET_UNKNOWN_S = 10.0
+"""An id that the registry did not know is asked for again after this long: it may have been registered since."""
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class _Written:
+    """A writer's schema twice: as numbers for our own records, with logical types for foreign ones."""
+
+    plain: Any
+    logical: Any
+
+
+@dataclass(slots=True)
+class Codec:
+    """Encodes and decodes every record of the flow. `learn` asks the registry; all else is pure and quick."""
+
+    client: SchemaRegistryClient
+    heads: dict[str, bytes]
+    writers: dict[int, _Written] = field(default_factory=dict)
+    unknown: dict[int, float] = field(default_factory=dict)
+
+    @classmethod
+    async def open(cls, settings: Settings) -> Codec:
+        """Look up our own schemas' ids. Raises `Unreachable`, and `PipelineError` when they are not registered."""
+        client = schemas.registry(settings)
+        ids = await asyncio.to_thread(schemas.ids, client)
+        return cls(client, {schemas.SUBJECTS[subject]: _HEAD.pack(0, number) for subject, number in ids.items()})
+
+    async def learn(self, values: Iterable[bytes | None]) -> None:
+        """Know the schema ids in these values before they are decoded. Raises `Unreachable`: wait, and call again."""
+        now = time.monotonic()
+        for number in {
+            _HEAD.unpack_from(value)[1] for value in values if value and len(value) >= _HEAD.size and not value[0]
+        }:
+            if number in self.writers or now - self.unknown.get(number, -_FORGET_UNKNOWN_S) < _FORGET_UNKNOWN_S:
+                continue
+            schema = await asyncio.to_thread(schemas.written, self.client, number)
+            if schema is None:
+                self.unknown[number] = now
+            else:
+                self.writers[number] = _Written(*_parsed_twice(schema))
+
+    def event(self, record: Record) -> Event:
+        """The event of a record of either kind. Raises `Undecodable`."""
+        if cloudevents.is_cloud_event(record):
+            writer, body = self._open(record.value)
+            return cloudevents.event_of(record, _read(body, writer.logical, None))
+        return self._decode("event", record.value, records.to_event)
+
+    def delivery(self, value: bytes | None) -> Delivery:
+        """A record of `deliveries` or of a tier. Raises `Undecodable`."""
+        return self._decode("delivery", value, records.to_delivery)
+
+    def attempt(self, value: bytes | None) -> Attempt:
+        """A record of `attempts`. Raises `Undecodable`."""
+        return self._decode("attempt", value, records.to_attempt)
+
+    def dead_letter(self, value: bytes | None) -> DeadLetter:
+        """A record of `retry-dlq`. Raises `Undecodable`."""
+        return self._decode("dead_letter", value, records.to_dead_letter)
+
+    def decode_subscription(self, value: bytes | None) -> Subscription:
+        """A record of `subscriptions`. Raises `Undecodable`."""
+        return self._decode("subscription", value, records.to_subscription)
+
+    def decode_tenant(self, value: bytes | None) -> Tenant:
+        """A record of `tenants`. Raises `Undecodable`."""
+        return self._decode("tenant", value, records.to_tenant)
+
+    def encode_event(self, event: Event) -> bytes:
+        """A record of `events`."""
+        return self._encode("event", records.from_event(event))
+
+    def encode_delivery(self, delivery: Delivery) -> bytes:
+        """A record of `deliveries` or of a tier."""
+        return self._encode("delivery", records.from_delivery(delivery))
+
+    def encode_attempt(self, attempt: Attempt) -> bytes:
+        """A record of `attempts`."""
+        return self._encode("attempt", records.from_attempt(attempt))
+
+    def encode_dead_letter(self, letter: DeadLetter) -> bytes:
+        """A record of `retry-dlq`."""
+        return self._encode("dead_letter", records.from_dead_letter(letter))
+
+    def encode_subscription(self, subscription: Subscription) -> bytes:
+        """A record of `subscriptions`."""
+        return self._encode("subscription", records.from_subscription(subscription))
+
+    def encode_tenant(self, tenant: Tenant) -> bytes:
+        """A record of `tenants`."""
+        return self._encode("tenant", records.from_tenant(tenant))
+
+    def _encode(self, name: str, plain: dict[str, Any]) -> bytes:
+        out = io.BytesIO()
+        out.write(self.heads[name])
+        fastavro.schemaless_writer(out, _ours(name), plain)
+        return out.getvalue()
+
+    def _decode(self, name: str, value: bytes | None, build: Callable[[Any], T]) -> T:
+        if value is not None and value[:5] == self.heads[name]:
+            return _built(_read(memoryview(value)[5:], _ours(name), None), build)
+        writer, body = self._open(value)
+        return _built(_read(body, writer.plain, _ours(name)), build)
+
+    def _open(self, value: bytes | None) -> tuple[_Written, memoryview]:
+        if value is None or len(value) < _HEAD.size or value[0]:
+            raise Undecodable(
+                "framing",
+                "not in the Confluent wire format (a byte 0, then a schema id)" if value else "the record is empty",
+            )
+        writer = self.writers.get(number := _HEAD.unpack_from(value)[1])
+        if writer is None:
+            raise Undecodable("unknown_schema", f"the registry knows no Avro schema of id {number}")
+        return writer, memoryview(value)[_HEAD.size :]
+
+
+_parsed: dict[str, Any] = {}
+
+
+def _ours(name: str) -> Any:
+    """Our schema, parsed once, without logical types."""
+    if name not in _parsed:
+        _parsed[name] = fastavro.parse_schema(_without_logical_types(schemas.load(name)))
+    return _parsed[name]
+
+
+def _parsed_twice(schema: Any) -> tuple[Any, Any]:
+    return fastavro.parse_schema(_without_logical_types(schema)), fastavro.parse_schema(schema)
+
+
+def _without_logical_types(schema: Any) -> Any:
+    match schema:
+        case dict():
+            return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
+        case list():
+            return [_without_logical_types(item) for item in schema]
+    return schema
+
+
+def _read(body: memoryview, writer: Any, reader: Any) -> Any:
+    """One value, all of `body`. What fastavro raises on bytes that lie is not a closed set; whatever it is, the record cannot be read."""
+    source = io.BytesIO(body)
+    try:
+        value = fastavro.schemaless_reader(source, writer, reader)
+    except Exception as error:
+        raise Undecodable("undecodable", f"the Avro body cannot be read: {type(error).__name__}") from error
+    if rest := len(body) - source.tell():
+        raise Undecodable("undecodable", f"{rest} bytes follow the record")
+    return value
+
+
+def _built(value: Any, build: Callable[[Any], T]) -> T:
+    try:
+        return build(value)
+    except (KeyError, TypeError, ValueError) as error:
+        raise Undecodable("undecodable", f"the record lacks what this version needs: {error}") from error

@@ -1,0 +1,39 @@
+"""Events that come in over REST, on their way to `events`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from pipeline.errors import PipelineError
+from pipeline.flow.event import Event
+from pipeline.kafka.codec import Codec
+from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.topics import EVENTS
+from pipeline.ports import Outgoing
+
+
+@dataclass(frozen=True, slots=True)
+class EventIngest:
+    """Writes events. `tenant` and `type` are in the headers too: who looks for some need not decode the others."""
+
+    codec: Codec
+    publisher: Publisher
+
+    async def publish(self, events: Sequence[Event]) -> list[PipelineError | None]:
+        """Write them all; for each None when it is durable, or what came in between, which leaves it unknown."""
+        reports = [self.publisher.publish(self._outgoing(event)) for event in events]
+        outcomes = await asyncio.gather(*reports, return_exceptions=True)
+        return [_told(outcome) for outcome in outcomes]
+
+    def _outgoing(self, event: Event) -> Outgoing:
+        tenant = event.tenant.encode()
+        headers = (("tenant", tenant), ("type", event.type.encode()))
+        return Outgoing(EVENTS, tenant, self.codec.encode_event(event), headers)
+
+
+def _told(outcome: object) -> PipelineError | None:
+    if isinstance(outcome, BaseException) and not isinstance(outcome, PipelineError):
+        raise outcome
+    return outcome if isinstance(outcome, PipelineError) else None

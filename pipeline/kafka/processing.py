@@ -1,0 +1,115 @@
+"""How a stage works through a batch: one after the other for a worker that only decides, many at once for one that waits for the world."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable
+from dataclasses import dataclass, field
+from functools import partial
+
+import structlog
+
+from pipeline.errors import Unreachable
+from pipeline.kafka.codec import Codec
+from pipeline.kafka.feed import Batch
+from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.tracker import Progress
+from pipeline.ports import Outgoing, Record
+
+_RETRY_S = 0.5
+_log = structlog.get_logger()
+
+Fail = Callable[[BaseException], None]
+
+
+@dataclass(slots=True)
+class Learning:
+    """Asks the registry for the schemas of a batch; while it is down the stage waits, and `waiting` says so."""
+
+    codec: Codec
+    waiting: str | None = None
+
+    async def __call__(self, batch: Batch) -> None:
+        while True:
+            try:
+                await self.codec.learn(record.value for record, _ in batch)
+            except Unreachable as error:
+                if self.waiting is None:
+                    _log.warning("waiting", reason=str(error))
+                self.waiting = str(error)
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self.waiting = None
+                return
+
+
+@dataclass(slots=True)
+class Deciding:
+    """For a worker that turns a record into others: decide, publish, and finish the record when all of them are reported durable."""
+
+    worker: Callable[[Record], Iterable[Outgoing]]
+    publisher: Publisher
+    learn: Learning
+    caught_up: Callable[[Batch], Awaitable[None]]
+    fail: Fail
+
+    async def __call__(self, batch: Batch) -> None:
+        await self.learn(batch)
+        await self.caught_up(batch)
+        for record, progress in batch:
+            if progress.start():
+                await self.publisher.room()
+                self._forward(record, progress)
+
+    def _forward(self, record: Record, progress: Progress) -> None:
+        reports = [self.publisher.publish(out) for out in self.worker(record)]
+        if not reports:
+            progress.finish(record.offset)
+        elif len(reports) == 1:
+            reports[0].add_done_callback(partial(self._finish, record.offset, progress))
+        else:
+            asyncio.gather(*reports).add_done_callback(partial(self._finish, record.offset, progress))
+
+    def _finish(self, offset: int, progress: Progress, reported: asyncio.Future[object]) -> None:
+        if (error := reported.exception()) is not None:
+            self.fail(error)
+        else:
+            progress.finish(offset)
+
+
+@dataclass(slots=True)
+class Doing:
+    """For a worker that waits for the world: up to `at_once` records are under way together."""
+
+    worker: Callable[[Record], Awaitable[None]]
+    publisher: Publisher
+    learn: Learning
+    fail: Fail
+    at_once: int
+    slots: asyncio.Semaphore = field(init=False)
+    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self.slots = asyncio.Semaphore(self.at_once)
+
+    async def __call__(self, batch: Batch) -> None:
+        await self.learn(batch)
+        for record, progress in batch:
+            await self.slots.acquire()
+            await self.publisher.room()
+            if not progress.start():
+                self.slots.release()
+                continue
+            task = asyncio.create_task(self._one(record, progress))
+            self.tasks.add(task)
+            task.add_done_callback(self.tasks.discard)
+
+    async def _one(self, record: Record, progress: Progress) -> None:
+        try:
+            await self.worker(record)
+        except Exception as error:  # no exception may pass for a finished record
+            self.fail(error)
+        else:
+            progress.finish(record.offset)
+        finally:
+            self.slots.release()

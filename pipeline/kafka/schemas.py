@@ -1,0 +1,140 @@
+"""The schemas of the records that travel, and the registry that knows them by id."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from functools import cache
+from pathlib import Path
+from typing import Any, TypeVar
+
+import avro.schema
+from avro.compatibility import ReaderWriterCompatibilityChecker, SchemaCompatibilityType
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
+from confluent_kafka.schema_registry.error import SchemaRegistryError
+
+from pipeline.errors import PipelineError, Unreachable
+from pipeline.settings import Settings
+
+SUBJECTS: Mapping[str, str] = {
+    "events-value": "event",
+    "subscriptions-value": "subscription",
+    "tenants-value": "tenant",
+    "keys-value": "api_key",
+    "endpoint-state-value": "endpoint_state",
+    "cancels-value": "cancel",
+    "webhook-tests-value": "webhook_test",
+    "replays-value": "replay",
+    "replay-progress-value": "replay_progress",
+    "deliveries-value": "delivery",
+    "retry-dlq-value": "dead_letter",
+    "attempts-value": "attempt",
+}
+"""Subject → schema, one each (the tiers and `deliveries-replay` carry deliveries, by the id of `deliveries-value`)."""
+
+SERVER_ERROR = 500
+T = TypeVar("T")
+_HERE = Path(__file__).resolve().parent.parent
+
+
+@cache
+def load(name: str) -> dict[str, Any]:
+    """The schema `schemas/<name>.avsc`, from the source tree or from the installed package."""
+    folder = next(path for path in (_HERE / "schemas", _HERE.parent / "schemas") if path.is_dir())
+    loaded: dict[str, Any] = json.loads((folder / f"{name}.avsc").read_text(encoding="utf-8"))
+    return loaded
+
+
+def registry(settings: Settings) -> SchemaRegistryClient:
+    """The client of the registry in the settings, with its credentials (`user:password`)."""
+    settings.require("schema_registry")
+    config: dict[str, Any] = {"url": settings.schema_registry, "timeout": 10, "max.retries": 1}
+    if settings.schema_registry_auth:
+        config["basic.auth.user.info"] = settings.schema_registry_auth
+    if ca := settings.kafka.get("ssl.ca.location"):
+        config["ssl.ca.location"] = ca
+    return SchemaRegistryClient(config)
+
+
+def ask(call: Callable[[], T]) -> T:
+    """What the registry answers. Raises `Unreachable` when it does not, or when the fault is its own; `SchemaRegistryError` below 500.
+
+    Its client lets the errors of its HTTP library through, which is not ours to import: they are known by their module.
+    """
+    try:
+        return call()
+    except SchemaRegistryError as error:
+        if error.http_status_code < SERVER_ERROR:
+            raise
+        raise Unreachable(f"the schema registry answers {error.http_status_code}") from error
+    except Exception as error:
+        if not type(error).__module__.startswith("httpx"):
+            raise
+        raise Unreachable(f"the schema registry does not answer: {error}") from error
+
+
+def register(settings: Settings) -> dict[str, int]:
+    """Register every schema, BACKWARD compatible: subject → id. Raises `PipelineError` where the registry refuses one."""
+    client = registry(settings)
+    return {subject: _register(client, subject, _schema(name)) for subject, name in SUBJECTS.items()}
+
+
+def _register(client: SchemaRegistryClient, subject: str, schema: Schema) -> int:
+    try:
+        schema_id = ask(lambda: client.register_schema(subject, schema))
+        ask(lambda: client.set_compatibility(subject, "BACKWARD"))
+    except SchemaRegistryError as error:
+        raise PipelineError(f"{subject}: the registry refuses the schema: {error.error_message}") from error
+    return schema_id
+
+
+def ids(client: SchemaRegistryClient) -> dict[str, int]:
+    """Subject → the id of our schema there. Raises `PipelineError` when one is not registered, `Unreachable`."""
+    return {subject: _id(client, subject, _schema(name)) for subject, name in SUBJECTS.items()}
+
+
+def _id(client: SchemaRegistryClient, subject: str, schema: Schema) -> int:
+    try:
+        found = ask(lambda: client.lookup_schema(subject, schema)).schema_id
+    except SchemaRegistryError as error:
+        raise PipelineError(
+            f"{subject}: this version's schema is not registered: run `pipeline schemas register`"
+        ) from error
+    assert found is not None, "a registered schema has an id"  # noqa: S101
+    return found
+
+
+def written(client: SchemaRegistryClient, schema_id: int) -> dict[str, Any] | None:
+    """The schema of that id; None when the registry does not know it, or it is not Avro. Raises `Unreachable`."""
+    try:
+        schema = ask(lambda: client.get_schema(schema_id))
+    except SchemaRegistryError:
+        return None
+    return json.loads(schema.schema_str or "null") if schema.schema_type in (None, "AVRO") else None
+
+
+def check(settings: Settings) -> list[str]:
+    """What stands between our schemas and those registered, a line each: missing, or unable to read what was written."""
+    client = registry(settings)
+    lines = []
+    for subject, name in SUBJECTS.items():
+        try:
+            latest = ask(lambda s=subject: client.get_latest_version(s)).schema  # type: ignore[misc]
+        except SchemaRegistryError:
+            lines.append(f"! {subject}: not registered")
+            continue
+        lines += [f"! {subject}: {reason}" for reason in incompatibilities(load(name), json.loads(latest.schema_str))]
+    return lines
+
+
+def incompatibilities(reader: dict[str, Any], writer: dict[str, Any]) -> list[str]:
+    """Why records of `writer` cannot be read with `reader`, by Apache Avro's own checker; empty when they can."""
+    parsed = [avro.schema.parse(json.dumps(schema)) for schema in (reader, writer)]
+    result = ReaderWriterCompatibilityChecker().get_compatibility(*parsed)
+    if result.compatibility is SchemaCompatibilityType.compatible:
+        return []
+    return [f"{where}: {message}" for where, message in zip(result.locations, result.messages, strict=False)]
+
+
+def _schema(name: str) -> Schema:
+    return Schema(json.dumps(load(name)), "AVRO")

@@ -1,0 +1,176 @@
+"""Views: compacted topics read into memory, to their end, then followed. What Kafka Streams calls a global KTable.
+
+The reader has no group and commits nothing. It reads committed records only; its end is the last stable offset, and it is there when its
+position is, past transaction markers (librdkafka tells that with its end-of-partition event). Records stay encoded.
+
+The ends are asked through a client that fetches nothing: behind a fetch that waits for records the answer would take half a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from types import TracebackType
+from typing import Self
+
+from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+
+from pipeline.errors import Unreachable
+from pipeline.kafka.clients import consumer_config
+from pipeline.settings import Settings
+
+_BATCH = 10_000
+_POLL_S = 0.25
+_ASK_S = 10.0
+
+Row = tuple[str, int, int, str | None, bytes | None]
+"""Topic, partition, position after it, key (None: no record, only a new position), value (None: a tombstone)."""
+Partition = tuple[str, int]
+
+
+@dataclass(slots=True)
+class _Rows:
+    """One topic's records by key, and its keys by their first part (the tenant of `tenant/webhook`)."""
+
+    records: dict[str, bytes] = field(default_factory=dict)
+    groups: dict[str, dict[str, None]] = field(default_factory=dict)
+
+    def put(self, key: str, value: bytes | None) -> None:
+        group = key.partition("/")[0]
+        if value is not None:
+            self.records[key] = value
+            self.groups.setdefault(group, {})[key] = None
+        elif self.records.pop(key, None) is not None:
+            keys = self.groups[group]
+            del keys[key]
+            if not keys:
+                del self.groups[group]
+
+
+class Table:
+    """The newest record of every key of some compacted topics. Everything but the reading happens in the event loop."""
+
+    def __init__(self, settings: Settings, topics: tuple[str, ...]) -> None:
+        self._topics = topics
+        self._rows = {topic: _Rows() for topic in topics}
+        self._positions: dict[Partition, int] = {}
+        self._waiting: list[tuple[dict[Partition, int], asyncio.Future[None]]] = []
+        self._watchers: list[Callable[[str, str], None]] = []
+        self._consumer = Consumer(consumer_config(settings, group_id="pipeline-view", enable_partition_eof=True))
+        self._asker = Consumer(consumer_config(settings, group_id="pipeline-view"))
+        self._thread = threading.Thread(target=self._read, name="view", daemon=True)
+        self._stop = threading.Event()
+        self._loop = asyncio.get_running_loop()
+
+    async def __aenter__(self) -> Self:
+        """Read every topic to the end that it has now."""
+        partitions = await asyncio.to_thread(self._partitions)
+        self._consumer.assign([TopicPartition(topic, number, 0) for topic, number in partitions])
+        self._thread.start()
+        await self.caught_up(await self.ends())
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Stop following."""
+        self._stop.set()
+        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._consumer.close)
+        await asyncio.to_thread(self._asker.close)
+
+    def get(self, topic: str, key: str) -> bytes | None:
+        """The record of that key, encoded."""
+        return self._rows[topic].records.get(key)
+
+    def keys(self, topic: str, group: str | None = None) -> Iterator[str]:
+        """All keys, or those of one group (`tenant` of `tenant/webhook`)."""
+        rows = self._rows[topic]
+        return iter(tuple(rows.records if group is None else rows.groups.get(group, ())))
+
+    def offset(self, topic: str) -> int:
+        """How far a one-partition topic has been read: the offset of the next record."""
+        return self._positions.get((topic, 0), 0)
+
+    def watch(self, changed: Callable[[str, str], None]) -> None:
+        """Call `changed(topic, key)` after every change, in the event loop."""
+        self._watchers.append(changed)
+
+    async def ends(self) -> dict[Partition, int]:
+        """The last stable offsets now, asked of the broker. Raises `Unreachable`."""
+        return await asyncio.to_thread(self.ask_ends)
+
+    def ask_ends(self) -> dict[Partition, int]:
+        """`ends`, for a caller in a thread of its own."""
+        try:
+            return {
+                partition: self._asker.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)[1]
+                for partition in self._partitions()
+            }
+        except KafkaException as error:
+            raise Unreachable(f"Kafka does not say where its topics end: {error.args[0].str()}") from error
+
+    async def caught_up(self, ends: dict[Partition, int]) -> None:
+        """Wait until everything below these offsets has been read."""
+        if self._past(ends):
+            return
+        reached: asyncio.Future[None] = self._loop.create_future()
+        self._waiting.append((ends, reached))
+        await reached
+
+    async def reached(self, topic: str, offset: int) -> None:
+        """Wait until a one-partition topic has been read up to `offset`."""
+        await self.caught_up({(topic, 0): offset})
+
+    def _partitions(self) -> list[Partition]:
+        if not self._positions:
+            self._positions = {partition: 0 for topic in self._topics for partition in self._ask_partitions(topic)}
+        return list(self._positions)
+
+    def _ask_partitions(self, topic: str) -> list[Partition]:
+        try:
+            found = self._asker.list_topics(topic, timeout=_ASK_S).topics[topic]
+        except KafkaException as error:
+            raise Unreachable(f"no Kafka broker answers: {error.args[0].str()}") from error
+        if found.error is not None:
+            raise Unreachable(f"topic {topic} is not there ({found.error.str()}): run `pipeline topics create`")
+        return [(topic, number) for number in found.partitions]
+
+    def _past(self, ends: dict[Partition, int]) -> bool:
+        return all(self._positions[partition] >= end for partition, end in ends.items())
+
+    def _read(self) -> None:
+        """The reader's thread: poll, take apart, hand over to the loop."""
+        while not self._stop.is_set():
+            first = self._consumer.poll(_POLL_S)
+            if first is None:
+                continue
+            rows = [row for message in (first, *self._consumer.consume(_BATCH, 0)) if (row := _row(message))]
+            with suppress(RuntimeError):  # the loop has been closed: the process ends
+                self._loop.call_soon_threadsafe(self._apply, rows)
+
+    def _apply(self, rows: list[Row]) -> None:
+        for topic, partition, position, key, value in rows:
+            self._positions[topic, partition] = position
+            if key is not None:
+                self._rows[topic].put(key, value)
+                for changed in self._watchers:
+                    changed(topic, key)
+        still = []
+        for ends, reached in self._waiting:
+            if not self._past(ends):
+                still.append((ends, reached))
+            elif not reached.done():
+                reached.set_result(None)
+        self._waiting = still
+
+
+def _row(message: object) -> Row | None:
+    """A record, or the news that the end has been reached; None for a passing error, which librdkafka mends by itself."""
+    topic, partition, offset, error = message.topic(), message.partition(), message.offset(), message.error()  # type: ignore[attr-defined]
+    if error is not None:
+        return (topic, partition, offset, None, None) if error.code() == KafkaError._PARTITION_EOF else None  # noqa: SLF001
+    return topic, partition, offset + 1, (message.key() or b"").decode(), message.value()  # type: ignore[attr-defined]

@@ -1,0 +1,110 @@
+"""What the workers need of the world: each a small protocol, declared here by those who use it."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from typing import Protocol
+
+from pipeline.flow.deadletter import DeadLetter
+from pipeline.flow.deliver import Attempt, Delivery, Outcome, OutgoingRequest
+from pipeline.flow.event import Event
+from pipeline.flow.subscription import Subscription, Tenant
+from pipeline.profiles import Prepared, Profile
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """A record as it was read: raw bytes, nothing decoded. `timestamp_ms` is what the topic's timestamp type says."""
+
+    topic: str
+    partition: int
+    offset: int
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...]
+    timestamp_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A record to write. Without a partition the key chooses one."""
+
+    topic: str
+    key: bytes | None
+    value: bytes | None
+    headers: tuple[tuple[str, bytes], ...] = ()
+    partition: int | None = None
+
+    @property
+    def size(self) -> int:
+        """Roughly its bytes on the broker."""
+        return (
+            len(self.value or b"")
+            + len(self.key or b"")
+            + sum(len(name) + len(value) + 8 for name, value in self.headers)
+            + 128
+        )
+
+
+class Publisher(Protocol):
+    """Writes records durably."""
+
+    def publish(self, record: Outgoing) -> Awaitable[object]:
+        """Hand the record over at once; what is returned is done when the broker has reported it durable."""
+
+
+class Codec(Protocol):
+    """Records of the flow to and from bytes. Decoding raises `Undecodable` for what can never be read."""
+
+    def event(self, record: Record) -> Event: ...
+    def delivery(self, value: bytes | None) -> Delivery: ...
+    def encode_delivery(self, delivery: Delivery) -> bytes: ...
+    def encode_attempt(self, attempt: Attempt) -> bytes: ...
+    def encode_dead_letter(self, letter: DeadLetter) -> bytes: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tenancy:
+    """A tenant with its product and the webhooks of it that are active; `wanting` gives the ids of those that want a type."""
+
+    tenant: Tenant
+    profile: Profile
+    wanting: Callable[[str], tuple[str, ...]]
+
+
+class Subscribers(Protocol):
+    """Who wants what, as the views have it; `offset` is how far the subscriptions have been read (the offset of the next record)."""
+
+    @property
+    def offset(self) -> int: ...
+    def of(self, tenant: str) -> Tenancy | None: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Target:
+    """A webhook ready to be sent to: its record, its product, and what its requests have in common, secrets opened."""
+
+    subscription: Subscription
+    profile: Profile
+    prepared: Prepared
+
+
+class Targets(Protocol):
+    """Webhooks for the sender."""
+
+    def find(self, tenant: str, webhook: str) -> Target | None: ...
+    def reached(self, subscriptions_offset: int) -> Awaitable[None]:
+        """Wait until the view of the subscriptions has been read up to this offset."""
+
+
+class Client(Protocol):
+    """Sends one request through the egress guard. An endpoint's failure is a value; it never raises for one."""
+
+    def send(self, request: OutgoingRequest) -> Awaitable[Outcome]: ...
+
+
+class Clock(Protocol):
+    """Wall time in milliseconds since the epoch."""
+
+    def __call__(self) -> int: ...

@@ -1,0 +1,130 @@
+"""Settings: read once, frozen. A flag wins over the environment (`PIPELINE_*`, `PIPELINE_*_FILE` for secrets), which wins over the default."""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import os
+import socket
+from dataclasses import dataclass, field, fields, replace
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pipeline.errors import SettingsError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+PREFIX = "PIPELINE_"
+KAFKA_PREFIX = "PIPELINE_KAFKA_"
+_SECRETS = frozenset(
+    {"api_key", "admin_key", "encryption_keys", "schema_registry_auth", "egress_proxy", "database_url"}
+)
+_KEY_BYTES = 32
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Every setting. The environment's names are the fields' in capitals, after `PIPELINE_`.
+
+    `kafka` holds librdkafka's own properties, from `PIPELINE_KAFKA_SASL_USERNAME=…` (→ `sasl.username`).
+    """
+
+    bootstrap_servers: str = ""
+    schema_registry: str = ""
+    schema_registry_auth: str = ""
+    api_url: str = ""
+    api_key: str = ""
+    admin_key: str = ""
+    encryption_keys: str = ""
+    database_url: str = ""
+    ladder: str = "retry-5s retry-20s retry-60s retry-3m retry-10m retry-30m retry-1h retry-6h"
+    egress_allow: str = ""
+    egress_ca: str = ""
+    egress_proxy: str = ""
+    egress_http: bool = False
+    data_dir: Path = Path("data")
+    instance_id: str = field(default_factory=socket.gethostname)
+    health_port: int = 0
+    health_host: str = "127.0.0.1"
+    kafka: Mapping[str, str] = field(default_factory=dict)
+
+    @classmethod
+    def read(cls, environ: Mapping[str, str] = os.environ, **flags: object) -> Settings:
+        """The settings in force. `flags` that are None were not given. Raises `SettingsError` naming the variable."""
+        given = {name: value for name, value in flags.items() if value is not None}
+        from_env = {
+            f.name: text
+            for f in fields(cls)
+            if f.name != "kafka" and (text := _from_environ(environ, f.name)) is not None
+        }
+        kafka = {
+            name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
+            for name, value in environ.items()
+            if name.startswith(KAFKA_PREFIX)
+        }
+        known = cls()
+        typed = {name: _typed(name, getattr(known, name), text) for name, text in from_env.items()}
+        return replace(known, **{"kafka": kafka, **typed, **given})
+
+    def masked(self) -> dict[str, str]:
+        """Every setting as text, secrets as `***`."""
+        shown = {f.name: str(getattr(self, f.name)) for f in fields(self) if f.name != "kafka"}
+        shown |= {f"kafka.{name}": value for name, value in self.kafka.items()}
+        return {name: "***" if value and _is_secret(name) else value for name, value in shown.items()}
+
+    def require(self, *names: str) -> None:
+        """Refuse to go on without these. Raises `SettingsError` with the option and the variable to set."""
+        for name in names:
+            if not getattr(self, name):
+                option = "--" + name.replace("_", "-").removesuffix("s")
+                raise SettingsError(f"{name.replace('_', ' ')} is not set: give {option} or {PREFIX}{name.upper()}")
+
+    def keys(self) -> tuple[tuple[str, bytes], ...]:
+        """The encryption keys as (id, 32 bytes); the first seals. Raises `SettingsError` when one cannot be read."""
+        return tuple(_encryption_key(word) for word in self.encryption_keys.split(",") if word.strip())
+
+
+def _from_environ(environ: Mapping[str, str], name: str) -> str | None:
+    variable = PREFIX + name.upper()
+    if variable in environ:
+        return environ[variable]
+    file = environ.get(variable + "_FILE")
+    if file is None or name not in _SECRETS:
+        return None
+    try:
+        return Path(file).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise SettingsError(f"{variable}_FILE: {file} cannot be read: {error.strerror}") from error
+
+
+def _typed(name: str, default: object, text: str) -> object:
+    variable = PREFIX + name.upper()
+    match default:
+        case bool():
+            return text.lower() in {"1", "true", "yes", "on"}
+        case int():
+            if not text.isdigit():
+                raise SettingsError(f"{variable}={text!r}: a whole number is needed")
+            return int(text)
+        case Path():
+            return Path(text)
+        case _:
+            return text
+
+
+def _is_secret(name: str) -> bool:
+    return name in _SECRETS or any(word in name for word in ("password", "secret", "pem", "token"))
+
+
+def _encryption_key(word: str) -> tuple[str, bytes]:
+    name, _, text = word.strip().partition(":")
+    try:
+        raw = base64.b64decode(text, validate=True)
+    except (binascii.Error, ValueError):
+        raw = b""
+    if not name or len(raw) != _KEY_BYTES:
+        raise SettingsError(
+            f"{PREFIX}ENCRYPTION_KEYS: each key is id:base64 of {_KEY_BYTES} bytes, separated by commas"
+        )
+    return name, raw

@@ -1,0 +1,1 @@
+"""What is kept: sealed secrets, webhooks ready to be sent to."""

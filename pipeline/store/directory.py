@@ -1,0 +1,117 @@
+"""What the API looks up: tenants and webhooks by their ids, and both in the order of their making, newest first."""
+
+from __future__ import annotations
+
+from bisect import bisect_left, insort
+from collections import OrderedDict
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import Generic, TypeVar
+
+from pipeline.flow.subscription import Subscription, Tenant
+from pipeline.kafka.codec import Codec
+from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.store.targets import View
+
+T = TypeVar("T", Tenant, Subscription)
+Place = tuple[int, str]
+"""Where a record stands in its list: minus the time of its making, then its id. What follows a place is older."""
+
+_ORDERS = 1_000
+"""For how many tenants the order of their webhooks is kept."""
+
+
+@dataclass(frozen=True, slots=True)
+class Page(Generic[T]):
+    """Some of a list; `next` is the place after which it goes on, None at its end."""
+
+    items: tuple[T, ...]
+    next: Place | None
+
+
+@dataclass(slots=True)
+class _Order:
+    """The ids of a list in order, kept so as they come and go."""
+
+    places: list[Place] = field(default_factory=list)
+    made: dict[str, int] = field(default_factory=dict)
+
+    def put(self, key: str, created_ms: int) -> None:
+        if self.made.get(key) != created_ms:
+            self.drop(key)
+            self.made[key] = created_ms
+            insort(self.places, (-created_ms, key))
+
+    def drop(self, key: str) -> None:
+        if (created_ms := self.made.pop(key, None)) is not None:
+            del self.places[bisect_left(self.places, (-created_ms, key))]
+
+    def after(self, place: Place | None, limit: int) -> list[Place]:
+        start = 0 if place is None else bisect_left(self.places, (place[0], place[1] + "\0"))
+        return self.places[start : start + limit]
+
+
+class Directory:
+    """Reads a view (`pipeline.kafka.table.Table`). Orders are made when they are first asked for and then kept up."""
+
+    def __init__(self, view: View, codec: Codec) -> None:
+        self._view, self._codec = view, codec
+        self._tenants: _Order | None = None
+        self._webhooks: OrderedDict[str, _Order] = OrderedDict()
+        view.watch(self._changed)
+
+    async def learn(self) -> None:
+        """Know the schemas of all records that are there, older versions' too. Raises `Unreachable`."""
+        for topic in (TENANTS, SUBSCRIPTIONS):
+            await self._codec.learn(self._view.get(topic, key) for key in self._view.keys(topic))
+
+    def tenant(self, tenant: str) -> Tenant | None:
+        """The tenant of that id."""
+        raw = self._view.get(TENANTS, tenant)
+        return None if raw is None else self._codec.decode_tenant(raw)
+
+    def webhook(self, tenant: str, webhook: str) -> Subscription | None:
+        """That webhook of that tenant."""
+        raw = self._view.get(SUBSCRIPTIONS, f"{tenant}/{webhook}")
+        return None if raw is None else self._codec.decode_subscription(raw)
+
+    def tenants(self, after: Place | None, limit: int) -> Page[Tenant]:
+        """The tenants that follow a place, newest first."""
+        if self._tenants is None:
+            self._tenants = self._ordered(self._view.keys(TENANTS), self.tenant)
+        return _page(self._tenants, after, limit, self.tenant)
+
+    def webhooks(self, tenant: str, after: Place | None, limit: int) -> Page[Subscription]:
+        """The tenant's webhooks that follow a place, newest first."""
+        order = self._webhooks.get(tenant)
+        if order is None:
+            ids = (path.partition("/")[2] for path in self.webhook_paths(tenant))
+            order = self._webhooks[tenant] = self._ordered(ids, lambda webhook: self.webhook(tenant, webhook))
+            if len(self._webhooks) > _ORDERS:
+                self._webhooks.popitem(last=False)
+        return _page(order, after, limit, lambda webhook: self.webhook(tenant, webhook))
+
+    def webhook_paths(self, tenant: str) -> Iterator[str]:
+        """`tenant/webhook` of every webhook of the tenant."""
+        return self._view.keys(SUBSCRIPTIONS, tenant)
+
+    def _ordered(self, ids: Iterator[str], get: Callable[[str], T | None]) -> _Order:
+        held = [(record.created_ms, key) for key in ids if (record := get(key)) is not None]
+        return _Order(sorted((-created_ms, key) for created_ms, key in held), {key: made for made, key in held})
+
+    def _changed(self, topic: str, key: str) -> None:
+        tenant, _, webhook = key.partition("/")
+        order = self._tenants if topic == TENANTS else self._webhooks.get(tenant)
+        if order is None:
+            return
+        record = self.tenant(tenant) if topic == TENANTS else self.webhook(tenant, webhook)
+        if record is None:
+            order.drop(webhook or tenant)
+        else:
+            order.put(webhook or tenant, record.created_ms)
+
+
+def _page(order: _Order, after: Place | None, limit: int, get: Callable[[str], T | None]) -> Page[T]:
+    places = order.after(after, limit + 1)
+    items = tuple(record for _, key in places[:limit] if (record := get(key)) is not None)
+    return Page(items, places[limit - 1] if len(places) > limit else None)

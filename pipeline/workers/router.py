@@ -1,0 +1,68 @@
+"""The router: joins an event against the subscriptions of its tenant and writes a delivery for each webhook that wants it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from pipeline.errors import Undecodable
+from pipeline.flow.deadletter import Reason
+from pipeline.flow.deliver import Delivery, Origin, delivery_id
+from pipeline.flow.event import Event, fault
+from pipeline.ports import Codec, Outgoing, Record, Subscribers, Tenancy
+from pipeline.workers.carriage import FIRST
+from pipeline.workers.dead import Undertaker
+
+TOPIC = "deliveries"
+LIMIT = 4 * 1024 * 1024
+"""The largest record that `deliveries` and the tiers take, in bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Router:
+    """One event in; its deliveries out, or its dead letter.
+
+    The view that `subscribers` looks into must be at least as new as the reading of the record: its caller sees to that.
+    """
+
+    codec: Codec
+    subscribers: Subscribers
+    undertaker: Undertaker
+    topic: str = TOPIC
+
+    def __call__(self, record: Record) -> list[Outgoing]:
+        """What the record causes. Raises nothing for a record that is bad."""
+        try:
+            event = self.codec.event(record)
+        except Undecodable as error:
+            return [self.undertaker.bury(record, Reason(error.reason), str(error))]
+        if wrong := fault(event):
+            return [self.undertaker.bury(record, Reason.INVALID, wrong)]
+        tenancy = self.subscribers.of(event.tenant)
+        if tenancy is None:
+            return [self.undertaker.bury(record, Reason.UNKNOWN_TENANT, f"tenant {event.tenant!r} is not known")]
+        if refusal := tenancy.profile.refusal(event):
+            return [self.undertaker.bury(record, *refusal)]
+        return list(self._deliveries(record, event, tenancy))
+
+    def _deliveries(self, record: Record, event: Event, tenancy: Tenancy) -> Iterator[Outgoing]:
+        webhooks = tenancy.wanting(event.type)
+        if not webhooks:
+            return
+        digest = hashlib.sha256(event.data.encode()).digest()
+        origin = Origin(record.topic, record.partition, record.offset, self.subscribers.offset)
+        for webhook in webhooks:
+            number = delivery_id(event, webhook, digest)
+            body = tenancy.profile.body(event, tenancy.tenant, number)
+            delivery = Delivery(
+                number, event.tenant, webhook, event.id, event.type, event.source, event.time_ms, body, 1, origin
+            )
+            yield self._outgoing(record, delivery)
+
+    def _outgoing(self, record: Record, delivery: Delivery) -> Outgoing:
+        out = Outgoing(self.topic, delivery.path.encode(), self.codec.encode_delivery(delivery), FIRST)
+        if out.size > LIMIT:
+            detail = f"the body for webhook {delivery.webhook} has {len(delivery.body)} bytes; a delivery holds {LIMIT}"
+            return self.undertaker.bury(record, Reason.TOO_LARGE, detail)
+        return out
