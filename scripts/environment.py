@@ -46,15 +46,20 @@ def lock() -> int:
     return handle
 
 
-def usable(uv: str | None) -> bool:
+def usable(uv: str | None, wanted: str) -> bool:
     """Whether the environment that is there can be added to: finished, not moved, Python new enough, an installer."""
-    if not PYTHON.exists() or LOCK.read_bytes() == UNFINISHED:
+    if not PYTHON.exists() or LOCK.read_bytes() == UNFINISHED or moved(wanted):
         return False
-    probe = "import sys; raise SystemExit(sys.version_info < (3, 11) or sys.prefix != sys.argv[1])"
-    probes = [["-c", probe, str(VENV)], *([] if uv else [["-c", "import pip"]])]
-    return all(
-        subprocess.run([str(PYTHON), *args], stderr=subprocess.DEVNULL, check=False).returncode == 0 for args in probes
-    )
+    new_enough = "import sys; raise SystemExit(sys.version_info < (3, 11))"
+    probes = [new_enough, *([] if uv else ["import pip"])]
+    runs = (subprocess.run([str(PYTHON), "-c", probe], stderr=subprocess.DEVNULL, check=False) for probe in probes)
+    return all(run.returncode == 0 for run in runs)
+
+
+def moved(wanted: str) -> bool:
+    """Whether it was made in another folder: its programs name that. A stamp is a checksum, a size and the folder."""
+    folder = wanted.split(" ", 2)[2]
+    return any(stamp.read_text().strip().split(" ", 2)[2:] != [folder] for stamp in VENV.glob(".ready-*"))
 
 
 def create(uv: str | None) -> None:
@@ -83,7 +88,7 @@ def main(kind: str, wanted: str) -> None:
     held = lock()
     uv = shutil.which("uv")
     stamp = VENV / f".ready-{kind}"
-    fit = usable(uv)
+    fit = usable(uv, wanted)
     if fit and stamp.exists() and stamp.read_text().strip() == wanted:
         return  # another set-up did it while we waited
     os.pwrite(held, UNFINISHED, 0)

@@ -26,6 +26,9 @@ class Noun(NamedTuple):
 
 
 NOUNS = (
+    Noun("run", "pipeline.cli.run", "One process of a role: router, sender, delay, api."),
+    Noun("topics", "pipeline.cli.topics", "Kafka's topics: make them, check them."),
+    Noun("schemas", "pipeline.cli.schemas", "The registry's schemas: register them, check them."),
     Noun("tenants", "pipeline.cli.tenants", "The products' customers: create, change, remove."),
     Noun("webhooks", "pipeline.cli.webhooks", "Who gets which events, where: create, change, activate, remove."),
     Noun("events", "pipeline.cli.events", "Send events; follow them as they come."),

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import signal
-import sys
 from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Annotated
 
 import structlog
+import typer
 import uvloop
 from prometheus_client import CollectorRegistry
 
 from pipeline.cli._roles import ROLES, Place, Role
+from pipeline.errors import UsageError
 from pipeline.http.health import HealthServer
 from pipeline.kafka.membership import slot
 from pipeline.kafka.metrics import StageCollector
@@ -21,10 +24,30 @@ GRACE_S = 25.0
 _log = structlog.get_logger()
 
 
-def run(settings: Settings, role: str, start: str | None = None) -> None:
-    """Run a role until SIGTERM or SIGINT, then drain. Raises what ended it, if that was a fault."""
+app = typer.Typer()
+
+
+@app.command(no_args_is_help=True)
+def command(  # noqa: PLR0917 - Typer's options
+    role: Annotated[str, typer.Argument(help="router, sender, delay or api.")],
+    start: Annotated[str, typer.Option("--from", help="earliest, latest or a time: for a group without offsets.")] = "",
+    health_port: Annotated[int | None, typer.Option(help="/healthz, /readyz, /metrics; 0: any free one.")] = None,
+    bootstrap_server: Annotated[str | None, typer.Option(help="Kafka, as HOST:PORT[,HOST:PORT…].")] = None,
+    schema_registry: Annotated[str | None, typer.Option(help="The registry's URL, of its Confluent API.")] = None,
+    data_dir: Annotated[Path | None, typer.Option(help="Where the slots of static members are locked.")] = None,
+) -> None:
+    """Run one process of a role until SIGTERM or Ctrl-C, then drain."""
+    if role not in ROLES:
+        raise UsageError(f"there is no role {role!r}: {', '.join(ROLES)}")
+    settings = Settings.read(
+        health_port=health_port,
+        bootstrap_servers=bootstrap_server,
+        schema_registry=schema_registry,
+        data_dir=data_dir,
+    )
+    settings.require("bootstrap_servers", "schema_registry")
     with slot(settings, role) as instance:
-        uvloop.run(_run(settings, role, instance, start))
+        uvloop.run(_run(settings, role, instance, start or None))
 
 
 async def _run(settings: Settings, role: str, instance: str, start: str | None) -> None:
@@ -80,6 +103,3 @@ def _troubles(role: Role) -> list[str]:
         troubles.append("the consumer group has not assigned partitions yet")
     return [trouble for trouble in troubles if trouble]
 
-
-if __name__ == "__main__":
-    run(Settings.read(), sys.argv[1])

@@ -13,7 +13,6 @@ import json
 import os
 import shutil
 import tarfile
-import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -137,8 +136,9 @@ def _fetched(artifact: Artifact, fetch: Fetch) -> Path:
         return fetch(artifact)
     except (OSError, RuntimeError) as error:
         raise EmbeddedError(
-            f"{artifact.name} {artifact.version} cannot be fetched from the Maven repository. Is there a network? "
-            f"needed once. Or name a broker and a registry of yours: --bootstrap-server, --schema-registry. ({error})"
+            f"{artifact.name} {artifact.version} cannot be fetched from the Maven repository ({type(error).__name__}). "
+            "Is there a network? It is needed once. Or name a broker and a registry of yours with --bootstrap-server "
+            "and --schema-registry."
         ) from error
 
 
@@ -152,12 +152,14 @@ def _unpacked(archive: Path, artifact: Artifact, cache: Path, progress: Progress
     folder = cache / f"{artifact.name}-{artifact.version}-{artifact.sha256[:8]}"
     if not (folder / "quarkus-run.jar").exists():
         progress(f"unpacking {artifact.name} {artifact.version}")
-        shutil.rmtree(folder, ignore_errors=True)
-        with tempfile.TemporaryDirectory(dir=cache) as scratch, tarfile.open(archive) as tar:
+        part = folder.with_name(f"{folder.name}.part")
+        for leftover in (part, folder):
+            shutil.rmtree(leftover, ignore_errors=True)
+        with tarfile.open(archive) as tar:
             tar.extraction_filter = getattr(tarfile, "data_filter", None)  # from 3.11.4 on
-            tar.extractall(Path(scratch, "content"))  # noqa: S202 - its checksum was compared
-            (jar,) = Path(scratch).rglob("quarkus-run.jar")
-            jar.parent.replace(folder)
+            tar.extractall(part)  # noqa: S202 - its checksum was compared
+        (jar,) = part.rglob("quarkus-run.jar")
+        jar.parent.replace(folder)
     return folder / "quarkus-run.jar"
 
 

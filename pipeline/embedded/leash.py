@@ -76,9 +76,9 @@ class Child:
             self.process.send_signal(number)
 
     def last_words(self, lines: int = 5) -> str:
-        """The end of its log, for a message."""
-        text = self.log.read_bytes()[-8192:].decode(errors="replace").strip().splitlines()
-        return "\n".join(text[-lines:])
+        """The end of its log, for a message, without the frames of Java's stack traces."""
+        text = self.log.read_bytes()[-32_768:].decode(errors="replace").splitlines()
+        return "\n".join([line for line in text if line.strip() and not line.startswith("\tat ")][-lines:])
 
 
 def start(

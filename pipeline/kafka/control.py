@@ -8,7 +8,7 @@ sees it.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -27,9 +27,10 @@ from pipeline.settings import Settings
 TRANSACTIONAL_ID = "pipeline-control"
 
 _INIT_S = 30.0
-_MESSAGE_MS = 5_000
+_MESSAGE_MS = 4_000
 _COMMIT_S = 8.0
 """How long a caller waits for a commit. A write whose end is not known by then is settled later, before any other."""
+_ABORT_S = 2.0
 _TRANSACTION_MS = 300_000
 """After this the broker aborts what is open and takes us for dead: longer than most outages."""
 _PAUSE_S = 0.5
@@ -201,8 +202,26 @@ class ControlWriter:
             return Unreachable(_UNSEEN)
         return None
 
-    def _transaction(self, records: Iterable[_Record]) -> Ends:
-        """In the thread. Where the topics must have been read up to, to hold these records."""
+    def _transaction(self, records: Sequence[_Record]) -> Ends:
+        """In the thread. Where the topics must have been read up to, to hold these records.
+
+        What the broker makes us abort is tried once more: after an outage the first may only raise the epoch.
+        """
+        try:
+            return self._try(records)
+        except KafkaException as error:
+            if not error.args[0].txn_requires_abort() or not self._aborted():
+                raise
+        return self._try(records)
+
+    def _aborted(self) -> bool:
+        try:
+            self._producer.abort_transaction(_ABORT_S)
+        except KafkaException:  # its cause is told by the error before; the abort is repeated when that is handled
+            return False
+        return True
+
+    def _try(self, records: Sequence[_Record]) -> Ends:
         ends: Ends = {}
 
         def reported(error: KafkaError | None, message: Message) -> None:

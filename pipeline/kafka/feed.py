@@ -2,6 +2,9 @@
 
 Order of effects when a partition is revoked, all inside librdkafka's callback, so that the next owner starts after it:
 (1) nothing more of it is started, (2) what is in flight gets 5 seconds, (3) the floor is committed, (4) the partition is let go.
+
+Every call to the consumer is made by the poller's thread: the client locks itself for the length of a poll, so that a call from
+the event loop would wait for a callback that waits for the loop.
 """
 
 from __future__ import annotations
@@ -51,7 +54,8 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Source:
     """What a feed reads: as a member of which group, under which instance id. `ask` runs in the poller's thread after every poll.
-    `paused` says which partitions not to read at present."""
+    `paused` says which partitions not to read at present.
+    """
 
     group: str
     instance: str
@@ -75,6 +79,7 @@ class Feed:
         self._loop = asyncio.get_running_loop()
         self._leave, self._abandoned = Flag(), False
         self._paused: frozenset[Partition] = frozenset()
+        self._due: dict[Partition, int] = {}
         self.joined = False
         self._consumer = Consumer(
             consumer_config(
@@ -122,6 +127,7 @@ class Feed:
             records: list[Message] = []
             while not self._leave.is_set():
                 self._pause_as_told()
+                self._commit_as_told()
                 records = records or self._poll(_POLL_S)
                 records = self._hand_over(records) if records else records
             self._drain()
@@ -150,6 +156,11 @@ class Feed:
             late += self._poll(_POLL_S)
         self._consumer.resume([p for p in self._consumer.assignment() if (p.topic, p.partition) not in self._paused])
         return late
+
+    def _commit_as_told(self) -> None:
+        due, self._due = self._due, {}
+        if due and not self._abandoned:
+            self._consumer.commit(offsets=_offsets(due), asynchronous=True)
 
     def _pause_as_told(self) -> None:
         held = {(p.topic, p.partition) for p in self._consumer.assignment()}
@@ -238,8 +249,7 @@ class Feed:
     async def _commit_regularly(self) -> None:
         while True:
             await asyncio.sleep(_COMMIT_S)
-            if (due := self.tracker.due()) and not self._abandoned:
-                self._consumer.commit(offsets=_offsets(due), asynchronous=True)
+            self._due = self.tracker.due()
 
     async def _take(self, partitions: list[Partition]) -> None:
         self.joined = True

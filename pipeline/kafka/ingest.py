@@ -21,6 +21,11 @@ class EventIngest:
     codec: Codec
     publisher: Publisher
 
+    @property
+    def troubles(self) -> list[str]:
+        """Why no event can be taken now."""
+        return ["Kafka does not confirm what is written"] if self.publisher.silent else []
+
     async def publish(self, events: Sequence[Event]) -> list[PipelineError | None]:
         """Write them all; for each None when it is durable, or what came in between, which leaves it unknown."""
         reports = [self.publisher.publish(self._outgoing(event)) for event in events]

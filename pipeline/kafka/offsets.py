@@ -8,7 +8,6 @@ lowered to the log's end before anybody consumes.
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
 from concurrent.futures import Future
 from typing import TypeVar
 
@@ -19,7 +18,7 @@ from pipeline.errors import Unreachable
 
 T = TypeVar("T")
 
-_TIMEOUT = 10.0
+_TIMEOUT = 5.0
 """Seconds for one answer."""
 _PATIENCE = 40.0
 """Seconds: longer than a session, for which the members of a killed run still count as alive."""
@@ -48,17 +47,24 @@ def lower_offsets_beyond_end(bootstrap: str) -> list[str]:
     while True:
         try:
             return _lower(admin)
-        except KafkaException as error:
-            if error.args[0].code() not in _PASSING or time.monotonic() > until:
+        except (KafkaException, TimeoutError) as error:
+            if not _passes(error) or time.monotonic() > until:
                 raise Unreachable(
                     f"Kafka at {bootstrap} did not let its committed offsets be checked: {error}"
                 ) from error
             time.sleep(0.2)
 
 
+def _passes(error: KafkaException | TimeoutError) -> bool:
+    """Whether waiting helps. A request that meets a coordinator in the making may also stay without an answer."""
+    return isinstance(error, TimeoutError) or error.args[0].code() in _PASSING
+
+
 def _lower(admin: AdminClient) -> list[str]:
-    groups = _value(admin.list_consumer_groups(request_timeout=_TIMEOUT)).valid
-    committed = {group.group_id: _committed(admin, group.group_id) for group in groups or ()}
+    found = _value(admin.list_consumer_groups(request_timeout=_TIMEOUT))
+    for error in found.errors or ():
+        raise KafkaException(error)
+    committed = {group.group_id: _committed(admin, group.group_id) for group in found.valid or ()}
     ends = _ends(admin, {place for places in committed.values() for place in places})
     warnings = []
     for group, places in committed.items():
@@ -71,8 +77,7 @@ def _lower(admin: AdminClient) -> list[str]:
 
 def _committed(admin: AdminClient, group: str) -> dict[Place, int]:
     asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT)
-    partitions: Iterable[TopicPartition] = _value(asked[group]).topic_partitions or ()
-    return {(p.topic, p.partition): p.offset for p in partitions if p.error is None and p.offset >= 0}
+    return {(p.topic, p.partition): p.offset for p in _answered(asked[group]) if p.offset >= 0}
 
 
 def _ends(admin: AdminClient, places: set[Place]) -> dict[Place, int]:
@@ -97,9 +102,16 @@ def _end(answer: Future[ListOffsetsResultInfo]) -> int | None:
 def _commit(admin: AdminClient, group: str, offsets: dict[Place, int]) -> None:
     wanted = [TopicPartition(topic, partition, offset) for (topic, partition), offset in offsets.items()]
     asked = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)], request_timeout=_TIMEOUT)
-    for partition in _value(asked[group]).topic_partitions or ():
+    _answered(asked[group])
+
+
+def _answered(answer: Future[ConsumerGroupTopicPartitions]) -> list[TopicPartition]:
+    """The partitions of an answer, none of which may carry an error: a coordinator that still loads says so there."""
+    partitions: list[TopicPartition] = _value(answer).topic_partitions or []
+    for partition in partitions:
         if partition.error:
             raise KafkaException(partition.error)
+    return partitions
 
 
 def _warning(group: str, place: Place, offset: int, end: int) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime as dt
+import time
 from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
@@ -13,7 +14,7 @@ from pipeline.kafka import topics
 from pipeline.settings import Settings
 
 _TIMEOUT_S = 30.0
-_NONE = -1001
+_PAUSE_S = 0.25
 
 
 def ensure(settings: Settings, group: str, names: tuple[str, ...], start: str | None = None) -> None:
@@ -41,14 +42,27 @@ def _missing(client: AdminClient, group: str, names: tuple[str, ...]) -> list[To
     counts = topics.existing(client)
     if absent := [name for name in names if name not in counts]:
         raise UsageError(f"topic {absent[0]} is not there: run `pipeline topics create`")
-    held = _result(client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])[group]).topic_partitions
-    known = {(p.topic, p.partition) for p in held or [] if p.offset >= 0}
+    known = {(p.topic, p.partition) for p in _held(client, group) if p.offset >= 0}
     every = (TopicPartition(name, number) for name in names for number in range(counts[name]))
     return [p for p in every if (p.topic, p.partition) not in known]
 
 
+def _held(client: AdminClient, group: str) -> list[TopicPartition]:
+    """The group's offsets; while its coordinator is in the making, ask again."""
+    until = time.monotonic() + _TIMEOUT_S
+    while True:
+        asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
+        held: list[TopicPartition] = _result(asked[group]).topic_partitions or []
+        failed = [p.error for p in held if p.error is not None]
+        if not failed:
+            return held
+        if time.monotonic() > until:
+            raise KafkaException(failed[0])
+        time.sleep(_PAUSE_S)
+
+
 def _set(client: AdminClient, group: str, missing: list[TopicPartition], spec: OffsetSpec) -> None:
-    asked = client.list_offsets({p: spec for p in missing})
+    asked = client.list_offsets(dict.fromkeys(missing, spec))
     found = {p: _result(future).offset for p, future in asked.items()}
     ends = {
         p: _result(future).offset

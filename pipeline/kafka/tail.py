@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Any, Literal
 
 from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
@@ -21,7 +21,7 @@ _BATCH = 500
 _WAIT_S = 0.2
 
 
-async def tail(settings: Settings, topic: str, start: Start = "latest") -> AsyncIterator[list[Record]]:
+async def tail(settings: Settings, topic: str, start: Start = "latest") -> AsyncGenerator[list[Record], None]:
     """The topic's records in batches, from `start` on and without an end; an empty batch when nothing came for a while.
 
     Raises `Unreachable`, and `UsageError` for a topic that is not there.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
@@ -34,7 +35,8 @@ _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 _TIMEOUT_S = 30.0
 _TRY_S = 3.0
-_TRIES = 10
+_TRIES = 60
+_PAUSE_S = 0.25
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,19 +127,24 @@ def _commit_starts(client: AdminClient, made: Mapping[str, int]) -> None:
 def commit(client: AdminClient, group: str, offsets: list[TopicPartition]) -> None:
     """Commit for a group that has no members. Raises `Unreachable`.
 
-    A request that meets a group coordinator in the making (a new cluster's first seconds) can stay unanswered: it is sent again.
+    In a new cluster's first seconds a request can stay unanswered, or be answered with an error for each partition, because the group's
+    coordinator is in the making: it is sent again.
     """
+    last: object = "no answer"
     for _ in range(_TRIES):
-        asked = client.alter_consumer_group_offsets(
-            [ConsumerGroupTopicPartitions(group, offsets)], request_timeout=_TRY_S
-        )
         try:
-            asked[group].result(_TRY_S)
+            stored = client.alter_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(group, offsets)], request_timeout=_TRY_S
+            )[group].result(_TRY_S)
         except (KafkaException, TimeoutError) as error:
             last = error
         else:
-            return
-    raise Unreachable(f"Kafka does not store the offsets of {group}: {last}") from last
+            refused = [p.error for p in stored.topic_partitions if p.error is not None]
+            if not refused:
+                return
+            last = refused[0].str()
+        time.sleep(_PAUSE_S)
+    raise Unreachable(f"Kafka does not store the offsets of {group}: {last}")
 
 
 def groups(topics: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -148,6 +155,13 @@ def groups(topics: Iterable[str]) -> dict[str, tuple[str, ...]]:
 def delayed(topics: Iterable[str]) -> tuple[str, ...]:
     """What the delay role reads: every `retry-<wait>` that exists (also one that left the setting)."""
     return tuple(sorted(name for name in topics if topic_span_ms(name) is not None))
+
+
+def known(settings: Settings, there: Iterable[str]) -> list[str]:
+    """Those of the topics that there are which belong to the flow, in its order; tiers that left the setting last."""
+    own = [topic.name for topic in catalogue(Ladder.parse(settings.ladder))]
+    present = set(there)
+    return [name for name in own if name in present] + [name for name in delayed(present) if name not in own]
 
 
 def check(settings: Settings) -> list[str]:

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
-from pipeline.store.targets import View
+from pipeline.store.targets import View, not_ours
 
 T = TypeVar("T", Tenant, Subscription)
 Place = tuple[int, str]
@@ -63,7 +63,8 @@ class Directory:
     async def learn(self) -> None:
         """Know the schemas of all records that are there, older versions' too. Raises `Unreachable`."""
         for topic in (TENANTS, SUBSCRIPTIONS):
-            await self._codec.learn(self._view.get(topic, key) for key in self._view.keys(topic))
+            records = (self._view.get(topic, key) for key in self._view.keys(topic))
+            await self._codec.learn(not_ours(self._codec, records))
 
     def tenant(self, tenant: str) -> Tenant | None:
         """The tenant of that id."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import NamedTuple, Protocol
 
 from pipeline.errors import Undecodable, Unreachable
@@ -144,11 +144,19 @@ class ViewTargets:
 
     async def _learn(self, tenant: str, webhook: str) -> None:
         held = self._view.get(SUBSCRIPTIONS, f"{tenant}/{webhook}"), self._view.get(TENANTS, tenant)
-        await self._codec.learn(held)
+        await self._learned(not_ours(self._codec, held))
         if held[0] is not None:
             self._codec.decode_subscription(held[0])
         if held[1] is not None:
             self._codec.decode_tenant(held[1])
+
+    async def _learned(self, values: list[bytes]) -> None:
+        """Waits for a registry that is down."""
+        while True:
+            try:
+                return await self._codec.learn(values)
+            except Unreachable:
+                await asyncio.sleep(_PAUSE_S)
 
     def _forget(self, topic: str, key: str) -> None:
         if topic == SUBSCRIPTIONS:
@@ -160,6 +168,12 @@ class ViewTargets:
 
     def _now_ms(self) -> int:
         return int(self._clock() * 1000)
+
+
+def not_ours(codec: Codec, values: Iterable[bytes | None]) -> list[bytes]:
+    """The records that another version's schema wrote."""
+    ours = tuple(codec.heads.values())
+    return [value for value in values if value is not None and not value.startswith(ours)]
 
 
 def _until(secrets: Secrets) -> int:

@@ -11,6 +11,8 @@ import subprocess
 import sys
 import urllib.error
 import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -37,7 +39,25 @@ async def main():
         await asyncio.Event().wait()
 asyncio.run(main())
 """
-SCHEMA = json.dumps({"schema": json.dumps({"type": "record", "name": "R", "fields": [{"name": "a", "type": "int"}]})})
+
+
+@contextmanager
+def running(data_dir: Path) -> Iterator[tuple[str, str, dict[str, int]]]:
+    """A run in a process of its own, killed with -9 at the end: its bootstrap server, registry and children."""
+    command = [sys.executable, "-c", RUN, str(data_dir)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
+        assert run.stdout
+        try:
+            bootstrap, registry, pids = json.loads(run.stdout.readline())
+            yield bootstrap, registry, pids
+        finally:
+            run.kill()
+
+
+def schema(field: str) -> str:
+    """A registration of a record with one field that has no default."""
+    record = {"type": "record", "name": "Record", "fields": [{"name": field, "type": "int"}]}
+    return json.dumps({"schema": json.dumps(record)})
 
 
 def ask(url: str, method: str = "GET", body: str | None = None) -> Any:
@@ -48,7 +68,8 @@ def ask(url: str, method: str = "GET", body: str | None = None) -> Any:
 
 
 def create(bootstrap: str, topic: str) -> None:
-    AdminClient({"bootstrap.servers": bootstrap}).create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1)])[topic].result(10)
 
 
 def produce(bootstrap: str, topic: str, *values: bytes) -> None:
@@ -69,23 +90,16 @@ def consume(bootstrap: str, topic: str, count: int) -> list[bytes | None]:
 
 def test_records_and_schemas_survive_a_kill(tmp_path: Path) -> None:
     """A run killed with -9 takes broker and registry with it; the next one, on other ports, has all that was acked."""
-    command = [sys.executable, "-c", RUN, str(tmp_path / "data")]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout
-        bootstrap, registry, pids = json.loads(run.stdout.readline())
+    with running(tmp_path / "data") as (bootstrap, registry, pids):
         create(bootstrap, "kept")
         produce(bootstrap, "kept", b"1", b"2")
-        schema = ask(f"{registry}/subjects/kept-value/versions", "POST", SCHEMA)
+        registered = ask(f"{registry}/subjects/kept-value/versions", "POST", schema("a"))
         children = [psutil.Process(pid) for pid in pids.values()]
-        run.kill()
     assert end(children)
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as run:
-        assert run.stdout
-        other_bootstrap, registry, _pids = json.loads(run.stdout.readline())
+    with running(tmp_path / "data") as (other_bootstrap, registry, _pids):
         assert other_bootstrap != bootstrap
         assert consume(other_bootstrap, "kept", 2) == [b"1", b"2"]
-        assert ask(f"{registry}/subjects/kept-value/versions/latest")["id"] == schema["id"]
-        run.send_signal(signal.SIGINT)
+        assert ask(f"{registry}/subjects/kept-value/versions/latest")["id"] == registered["id"]
 
 
 async def test_a_directory_in_use_is_refused(cluster: LiveCluster) -> None:
@@ -157,9 +171,9 @@ async def test_a_broker_killed_on_purpose_stays_dead(tmp_path: Path) -> None:
 
 def test_incompatible_schemas_are_refused(cluster: LiveCluster) -> None:
     """The registry refuses a schema that readers of the older records could not be given."""
-    ask(f"{cluster.registry}/subjects/strict-value/versions", "POST", SCHEMA)
+    ask(f"{cluster.registry}/subjects/strict-value/versions", "POST", schema("a"))
     with pytest.raises(urllib.error.HTTPError, match="409"):
-        ask(f"{cluster.registry}/subjects/strict-value/versions", "POST", SCHEMA.replace("a", "other"))
+        ask(f"{cluster.registry}/subjects/strict-value/versions", "POST", schema("b"))
 
 
 def test_everything_listens_on_loopback_alone(cluster: LiveCluster) -> None:

@@ -34,7 +34,10 @@ def topic(cluster: LiveCluster, admin: AdminClient) -> str:
 
 def commit(admin: AdminClient, group: str, topic: str, *places: int) -> None:
     wanted = [TopicPartition(topic, partition, offset) for partition, offset in enumerate(places)]
-    admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)])[group].result(10)
+    loading = True
+    while loading:
+        asked = admin.alter_consumer_group_offsets([ConsumerGroupTopicPartitions(group, wanted)])
+        loading = any(p.error for p in asked[group].result(10).topic_partitions or ())
 
 
 def committed(admin: AdminClient, group: str, topic: str) -> list[int]:

@@ -1,0 +1,69 @@
+"""What all lists have in common: `{items, next}`, `?limit=`, `?cursor=`, newest first; and how values are written."""
+
+from __future__ import annotations
+
+import base64
+import datetime as dt
+from typing import Annotated, Generic, TypeVar
+
+from fastapi import Depends, Query
+from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+
+from pipeline.api.problems import FieldError, invalid
+from pipeline.store.directory import Place
+
+MAX_LIMIT = 200
+T = TypeVar("T")
+
+Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+
+
+class Strict(BaseModel):
+    """A body: unknown fields are refused, and nothing is taken for another type."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class ListOf(BaseModel, Generic[T]):
+    """Part of a list. `next` is the cursor of what follows; null at the end."""
+
+    items: list[T]
+    next: str | None = Field(default=None, description="Give it as `cursor` to read on.")
+
+
+class Window(BaseModel):
+    """Which part of a list is asked for."""
+
+    limit: int
+    after: Place | None
+
+
+def _window(
+    limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most.")] = 50,
+    cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=256)] = None,
+) -> Window:
+    return Window(limit=limit, after=None if cursor is None else _place(cursor))
+
+
+WindowOf = Annotated[Window, Depends(_window)]
+"""An operation's parameter: which part of the list."""
+
+
+def cursor(place: Place | None) -> str | None:
+    """The place as the client carries it."""
+    return None if place is None else base64.urlsafe_b64encode(f"{-place[0]}:{place[1]}".encode()).decode().rstrip("=")
+
+
+def _place(text: str) -> Place:
+    try:
+        created, _, key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
+        return -int(created), key
+    except ValueError as error:
+        raise invalid([FieldError("/cursor", "cursor", "This is not the cursor of a page")]) from error
+
+
+def written_time(time_ms: int) -> str:
+    """RFC 3339 in UTC, with milliseconds."""
+    moment = dt.datetime.fromtimestamp(time_ms / 1000, dt.UTC)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

@@ -1,0 +1,140 @@
+"""The API's process: its parts wired to Kafka, behind uvicorn."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import socket
+import time
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import NamedTuple
+
+import uvicorn
+from prometheus_client import CollectorRegistry
+
+from pipeline.api.app import create_app
+from pipeline.api.deps import Deps
+from pipeline.errors import SettingsError
+from pipeline.http.guard import EgressPolicy
+from pipeline.kafka.codec import Codec
+from pipeline.kafka.control import ControlWriter
+from pipeline.kafka.ingest import EventIngest
+from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.table import Table
+from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.settings import Settings
+from pipeline.store.directory import Directory
+from pipeline.store.secrets import Vault
+
+ACK_S = 10.0
+"""How long an event may wait for its broker's acknowledgement."""
+
+GRACE_S = 20
+"""How long requests may take to end when the process is told to stop."""
+
+
+class Wired(NamedTuple):
+    """The parts, and what ends the process when it is done."""
+
+    deps: Deps
+    ended: asyncio.Future[BaseException]
+
+
+async def serve(
+    settings: Settings,
+    stop: asyncio.Event,
+    on_ready: Callable[[str], None],
+    *,
+    host: str = "127.0.0.1",
+    port: int = 0,
+) -> None:
+    """Serve until `stop` is set; `on_ready` hears the URL once requests are answered. Port 0 is any free one.
+
+    Raises `SettingsError`, `Unreachable`, and `Fenced` when a newer API process takes this one's place.
+    """
+    settings.require("admin_key", "encryption_keys")
+    with _listening(host, port) as listener:
+        async with wired(settings) as parts:
+            server = _Server(_config(parts.deps), lambda: on_ready(_url(host, listener)))
+            serving = asyncio.create_task(server.serve([listener]))
+            await _until(stop, serving, parts.ended)
+            server.should_exit = True
+            await serving
+            if parts.ended.done():
+                raise parts.ended.result()
+
+
+@asynccontextmanager
+async def wired(settings: Settings) -> AsyncIterator[Wired]:
+    """The parts over a real cluster; the place of the writer of control records is taken."""
+    vault = Vault(settings.keys())
+    codec = await Codec.open(settings)
+    async with Table(settings, (SUBSCRIPTIONS, TENANTS)) as table, ControlWriter(settings, codec, table) as control:
+        publisher = Publisher(settings, timeout_s=ACK_S)
+        directory = Directory(table, codec)
+        await directory.learn()
+        try:
+            yield Wired(_deps(settings, vault, directory, control, EventIngest(codec, publisher)), control.ended)
+        finally:
+            await publisher.close()
+
+
+def _deps(settings: Settings, vault: Vault, directory: Directory, control: ControlWriter, ingest: EventIngest) -> Deps:
+    return Deps(
+        directory=directory,
+        control=control,
+        ingest=ingest,
+        vault=vault,
+        policy=EgressPolicy.parse(settings.egress_allow, https_required=not settings.egress_http),
+        admin_key=settings.admin_key,
+        clock=lambda: time.time_ns() // 1_000_000,
+        random=os.urandom,
+        not_ready=lambda: [*control.troubles, *ingest.troubles],
+        metrics=CollectorRegistry(),
+    )
+
+
+def _config(deps: Deps) -> uvicorn.Config:
+    return uvicorn.Config(
+        create_app(deps), log_config=None, access_log=False, lifespan="off", timeout_graceful_shutdown=GRACE_S
+    )
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without signal handlers of its own: whoever calls `serve` decides when to stop."""
+
+    def __init__(self, config: uvicorn.Config, on_started: Callable[[], None]) -> None:
+        super().__init__(config)
+        self._on_started = on_started
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        self._on_started()
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        yield
+
+
+@contextmanager
+def _listening(host: str, port: int) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    with socket.socket(family) as listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((host, port))
+        except OSError as error:
+            raise SettingsError(f"--port {port}: {host}:{port} cannot be listened on: {error.strerror}") from error
+        yield listener
+
+
+def _url(host: str, listener: socket.socket) -> str:
+    name = f"[{host}]" if ":" in host else host
+    return f"http://{name}:{listener.getsockname()[1]}"
+
+
+async def _until(stop: asyncio.Event, *others: asyncio.Future[None] | asyncio.Future[BaseException]) -> None:
+    told = asyncio.create_task(stop.wait())
+    await asyncio.wait({told, *others}, return_when=asyncio.FIRST_COMPLETED)
+    told.cancel()

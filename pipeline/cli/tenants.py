@@ -1,0 +1,91 @@
+"""`pipeline tenants`: the products' customers."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli import _output
+from pipeline.cli._options import DataDir, Key, Limit, Output, Tenant, Url, rest
+from pipeline.cli._output import Format
+from pipeline.errors import UsageError
+
+app = typer.Typer(no_args_is_help=True, help="The products' customers.")
+
+COLUMNS = ("id", "name", "profile", "plan", "programs", "created_at")
+Plan = Annotated[str | None, typer.Option(help="The plan, where the product has some.", show_default=False)]
+Programs = Annotated[
+    int | None, typer.Option(help="How many programs, where the product has some.", show_default=False)
+]
+
+
+@app.command("list")
+def list_(
+    *, output: Output = Format.TABLE, limit: Limit = 200, url: Url = None, key: Key = None, data_dir: DataDir = None
+) -> None:
+    """All tenants, newest first."""
+    with rest(url, key, data_dir) as api:
+        _output.rows(api.all("/v1/tenants", limit), COLUMNS, output)
+
+
+@app.command()
+def show(
+    tenant: Tenant, output: Output = Format.TABLE, url: Url = None, key: Key = None, data_dir: DataDir = None
+) -> None:
+    """One tenant."""
+    with rest(url, key, data_dir) as api:
+        _output.record(api.get(f"/v1/tenants/{tenant}"), output)
+
+
+@app.command()
+def create(
+    tenant: Tenant,
+    *,
+    profile: Annotated[str, typer.Option(help="The product: see `pipeline profiles list`.", show_default=False)],
+    name: Annotated[str | None, typer.Option(help="Its name; the id, when not given.", show_default=False)] = None,
+    plan: Plan = None,
+    programs: Programs = None,
+    output: Output = Format.TABLE,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Make a tenant; its id is yours to choose."""
+    body = {"id": tenant, "name": name or tenant, "profile": profile, **_given(plan=plan, programs=programs)}
+    with rest(url, key, data_dir) as api:
+        _output.record(api.post("/v1/tenants", body), output)
+
+
+@app.command()
+def update(
+    tenant: Tenant,
+    *,
+    name: Annotated[str | None, typer.Option(help="Its name.", show_default=False)] = None,
+    plan: Annotated[str | None, typer.Option(help="Its plan; '' for none.", show_default=False)] = None,
+    programs: Programs = None,
+    output: Output = Format.TABLE,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Change a tenant."""
+    body = _given(name=name, plan=plan, programs=programs)
+    if not body:
+        raise UsageError("nothing to change: give --name, --plan or --programs")
+    if plan == "":
+        body["plan"] = None
+    with rest(url, key, data_dir) as api:
+        _output.record(api.patch(f"/v1/tenants/{tenant}", body), output)
+
+
+@app.command()
+def delete(tenant: Tenant, url: Url = None, key: Key = None, data_dir: DataDir = None) -> None:
+    """Remove a tenant, its webhooks and the key of their secrets."""
+    with rest(url, key, data_dir) as api:
+        api.delete(f"/v1/tenants/{tenant}")
+    _output.aside(f"tenant {tenant} is removed")
+
+
+def _given(**fields: Any) -> dict[str, Any]:
+    return {name: value for name, value in fields.items() if value is not None}

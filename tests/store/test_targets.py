@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+import time
+
+import pytest
+
+from pipeline.errors import Undecodable
+from pipeline.flow.deliver import Delivery, Origin
+from pipeline.flow.subscription import Auth
+from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.profiles import PROFILES
+from pipeline.store import targets as targets_module
+from pipeline.store.secrets import Unreadable, Vault
+from pipeline.store.targets import ViewTargets
+from tests.api.parts import NOW_MS
+from tests.store.conftest import SECRET, World
+
+DELIVERY = Delivery("msg_1", "acme", "wh_1", "e1", "a.b", None, 0, b"{}", 1, Origin("events", 0, 0, 0))
+OLD_SECRET = "whsec_" + "b2xkb2xkb2xkb2xkb2xkb2xkb2xkb2xk"
+NOW_S = NOW_MS / 1000
+
+
+def targets(world: World, now_s: float = NOW_S) -> ViewTargets:
+    return ViewTargets(world.view, world.codec, world.vault, lambda: now_s)
+
+
+def signatures(found: ViewTargets) -> int:
+    """How many signatures a request to the webhook would carry now."""
+    target = found.find("acme", "wh_1")
+    assert target is not None
+    headers = dict(target.prepared.request(DELIVERY, 1).headers)
+    return len(headers["webhook-signature"].split())
+
+
+def test_a_webhook_is_found_ready_to_be_sent_to(world: World) -> None:
+    """What is found carries its product and makes signed requests with the customer's own headers."""
+    webhook = world.webhook(world.tenant())
+    target = targets(world).find("acme", "wh_1")
+    assert target is not None
+    assert target.subscription == webhook
+    request = target.prepared.request(DELIVERY, 1_614_265_330)
+    headers = {name.lower(): value for name, value in request.headers}
+    assert PROFILES["standard"].schemes[0].verify(headers, b"{}", {"secret": SECRET}, 1_614_265_330) is None
+    assert headers["x-team"] == "blue"
+
+
+@pytest.mark.parametrize("absent", ["webhook", "tenant", "both"])
+def test_what_is_not_there_is_not_found(world: World, absent: str) -> None:
+    """A webhook without its tenant, or the other way round, cannot be sent to."""
+    tenant = world.tenant()
+    world.webhook(tenant)
+    if absent in ("webhook", "both"):
+        world.view.put(SUBSCRIPTIONS, "acme/wh_1", None)
+    if absent in ("tenant", "both"):
+        world.view.put(TENANTS, "acme", None)
+    assert targets(world).find("acme", "wh_1") is None
+
+
+def test_an_inactive_webhook_is_not_found(world: World) -> None:
+    """Nothing is sent to a webhook that is switched off."""
+    world.webhook(world.tenant(), active=False)
+    assert targets(world).find("acme", "wh_1") is None
+
+
+def test_a_suspended_webhook_is_not_found(world: World) -> None:
+    """Nothing is sent while the tenant's precondition does not hold, and all is as before when it holds again."""
+    tenant = world.tenant(profile="qase", plan="startup")
+    world.webhook(tenant, auth=Auth("qase_secret"))
+    found = targets(world)
+    for plan, there in (("startup", True), ("free", False), ("business", True)):
+        world.tenant(profile="qase", plan=plan, data_key=tenant.data_key)
+        assert (found.find("acme", "wh_1") is not None) is there
+
+
+def test_a_change_is_seen_at_once(world: World) -> None:
+    """An edited webhook is made ready anew with the next look; others stay as they are."""
+    tenant = world.tenant()
+    world.webhook(tenant)
+    world.webhook(tenant, "wh_2")
+    found = targets(world)
+    other = found.find("acme", "wh_2")
+    before = found.find("acme", "wh_1")
+    assert found.find("acme", "wh_1") is before
+    world.webhook(tenant, url="https://other.example/")
+    after = found.find("acme", "wh_1")
+    assert after is not None
+    assert after.prepared.url == "https://other.example/"
+    assert found.find("acme", "wh_2") is other
+
+
+def test_an_old_secret_signs_along_until_its_time(world: World) -> None:
+    """A rotated secret is used beside the new one during its grace and no longer, without anybody writing a record."""
+    world.webhook(world.tenant(), previous=((OLD_SECRET, NOW_MS + 1_000),))
+    now = [NOW_S]
+    found = ViewTargets(world.view, world.codec, world.vault, lambda: now[0])
+    assert signatures(found) == 2
+    now[0] += 1
+    assert signatures(found) == 1
+
+
+async def test_a_tenants_view_that_is_behind_is_waited_for(world: World) -> None:
+    """A webhook whose tenant's record has not been read yet is not gone: `reached` waits for it."""
+    tenant = world.tenant()
+    world.webhook(tenant)
+    record = world.view.get(TENANTS, "acme")
+    world.view.put(TENANTS, "acme", None)
+    world.view.on_asked = lambda: world.view.put(TENANTS, "acme", record)
+    found = targets(world)
+    assert found.find("acme", "wh_1") is None
+    await found.reached(0)
+    assert found.find("acme", "wh_1") is not None
+
+
+async def test_a_webhook_that_is_gone_asks_nobody(world: World) -> None:
+    """A webhook without a record is judged by the subscriptions' offset alone, however many deliveries wait for it."""
+    world.tenant()
+    found = targets(world)
+    assert found.find("acme", "wh_1") is None
+    await found.reached(0)
+    assert world.view.asked == 0
+
+
+async def test_a_webhook_of_an_earlier_tenant_is_gone(world: World) -> None:
+    """What a removed tenant of the same id left behind is no webhook of the new one, and no fault."""
+    world.webhook(world.tenant())
+    world.tenant()
+    found = targets(world)
+    assert found.find("acme", "wh_1") is None
+    await found.reached(0)
+    assert found.find("acme", "wh_1") is None
+
+
+def test_a_key_that_is_not_here_stops_the_process(world: World) -> None:
+    """Secrets of a key that this process does not have are its operator's fault, not the delivery's."""
+    world.webhook(world.tenant())
+    found = ViewTargets(world.view, world.codec, Vault((("other", bytes(32)),)))
+    with pytest.raises(Unreadable, match="'k1'"):
+        found.find("acme", "wh_1")
+
+
+def test_a_record_that_cannot_be_read_stops_the_process(world: World) -> None:
+    """A torn control record is a fault of ours, not a reason to skip deliveries."""
+    webhook = world.webhook(world.tenant())
+    world.view.put(SUBSCRIPTIONS, webhook.path, world.codec.encode_subscription(webhook)[:-3])
+    with pytest.raises(Undecodable):
+        targets(world).find("acme", "wh_1")
+
+
+def test_the_number_of_webhooks_kept_ready_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The least recently used webhook makes room; it is made ready again when it is asked for."""
+    monkeypatch.setattr(targets_module, "READY", 2)
+    tenant = world.tenant()
+    for number in range(3):
+        world.webhook(tenant, f"wh_{number}")
+    found = targets(world)
+    first = found.find("acme", "wh_0")
+    second = found.find("acme", "wh_1")
+    assert found.find("acme", "wh_0") is first
+    found.find("acme", "wh_2")
+    assert found.find("acme", "wh_0") is first
+    assert found.find("acme", "wh_1") not in (None, second)
+
+
+def test_a_cached_look_is_quick(world: World) -> None:
+    """Finding a webhook that is ready costs about a microsecond: it is on the path of every delivery."""
+    world.webhook(world.tenant())
+    found = targets(world)
+    found.find("acme", "wh_1")
+    best = float("inf")
+    for _ in range(5):
+        started = time.perf_counter()
+        for _ in range(10_000):
+            found.find("acme", "wh_1")
+        best = min(best, time.perf_counter() - started)
+    assert best / 10_000 < 2e-6
