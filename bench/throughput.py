@@ -55,9 +55,10 @@ async def _one_sender(flow: Rig, receiver: Receiver, events: int) -> dict[str, f
     await flow.send_many("quick", events)
     await flow.routed()
     await flow.start("sender-0")
+    before = flow.cpu_s("sender")
     tally = await receiver.received(events, 120)
     rate = events / ((tally["last_ns"] - tally["first_ns"]) / 1e9)
-    say(f"one sender on a backlog: {rate:,.0f}/s")
+    say(f"one sender on a backlog: {rate:,.0f}/s, {(flow.cpu_s('sender') - before) / events * 1e6:.0f} µs each")
     return {"sender_per_s": rate}
 
 

@@ -57,16 +57,28 @@ class Publisher(Protocol):
 class Codec(Protocol):
     """Records of the flow to and from bytes. Decoding raises `Undecodable` for what can never be read."""
 
-    def event(self, record: Record) -> Event: ...
-    def delivery(self, value: bytes | None) -> Delivery: ...
-    def encode_delivery(self, delivery: Delivery) -> bytes: ...
-    def encode_attempt(self, attempt: Attempt) -> bytes: ...
-    def encode_dead_letter(self, letter: DeadLetter) -> bytes: ...
+    def event(self, record: Record) -> Event:
+        """Of a record of `events`."""
+
+    def delivery(self, value: bytes | None) -> Delivery:
+        """Of a record of `deliveries` or a tier."""
+
+    def encode_delivery(self, delivery: Delivery) -> bytes:
+        """For `deliveries` or a tier."""
+
+    def encode_attempt(self, attempt: Attempt) -> bytes:
+        """For `attempts`."""
+
+    def encode_dead_letter(self, letter: DeadLetter) -> bytes:
+        """For `retry-dlq`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Tenancy:
-    """A tenant with its product and the webhooks of it that are active; `wanting` gives the ids of those that want a type."""
+    """A tenant with its product and the webhooks of it that are active.
+
+    `wanting` gives the ids of those that want a type.
+    """
 
     tenant: Tenant
     profile: Profile
@@ -74,11 +86,17 @@ class Tenancy:
 
 
 class Subscribers(Protocol):
-    """Who wants what, as the views have it; `offset` is how far the subscriptions have been read (the offset of the next record)."""
+    """Who wants what, as the views have it.
+
+    `offset` is how far the subscriptions have been read (the offset of the next record).
+    """
 
     @property
-    def offset(self) -> int: ...
-    def of(self, tenant: str) -> Tenancy | None: ...
+    def offset(self) -> int:
+        """How far the subscriptions have been read."""
+
+    def of(self, tenant: str) -> Tenancy | None:
+        """The tenant; None if it is not known."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +111,9 @@ class Target:
 class Targets(Protocol):
     """Webhooks for the sender."""
 
-    def find(self, tenant: str, webhook: str) -> Target | None: ...
+    def find(self, tenant: str, webhook: str) -> Target | None:
+        """The webhook; None if, as far as the view has read, there is none to send to."""
+
     def reached(self, subscriptions_offset: int) -> Awaitable[None]:
         """Wait until the view of the subscriptions has been read up to this offset."""
 
@@ -101,10 +121,12 @@ class Targets(Protocol):
 class Client(Protocol):
     """Sends one request through the egress guard. An endpoint's failure is a value; it never raises for one."""
 
-    def send(self, request: OutgoingRequest) -> Awaitable[Outcome]: ...
+    def send(self, request: OutgoingRequest) -> Awaitable[Outcome]:
+        """Return how it ended, within the request's deadline."""
 
 
 class Clock(Protocol):
     """Wall time in milliseconds since the epoch."""
 
-    def __call__(self) -> int: ...
+    def __call__(self) -> int:
+        """Now."""

@@ -1,4 +1,4 @@
-"""Settings: read once, frozen. A flag wins over the environment (`PIPELINE_*`, `PIPELINE_*_FILE` for secrets), which wins over the default."""
+"""Settings, read once: flag, else environment (`PIPELINE_*`, `PIPELINE_*_FILE` for secrets), else default."""
 
 from __future__ import annotations
 
@@ -6,14 +6,12 @@ import base64
 import binascii
 import os
 import socket
+from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import Any
 
 from pipeline.errors import SettingsError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
 
 PREFIX = "PIPELINE_"
 KAFKA_PREFIX = "PIPELINE_KAFKA_"
@@ -65,7 +63,8 @@ class Settings:
         }
         known = cls()
         typed = {name: _typed(name, getattr(known, name), text) for name, text in from_env.items()}
-        return replace(known, **{"kafka": kafka, **typed, **given})
+        changes: dict[str, Any] = {"kafka": kafka, **typed, **given}
+        return replace(known, **changes)
 
     def masked(self) -> dict[str, str]:
         """Every setting as text, secrets as `***`."""

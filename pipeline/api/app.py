@@ -66,7 +66,7 @@ def _refusals(operation: Operation) -> dict[int | str, dict[str, Any]]:
 
 
 def _secure(app: FastAPI) -> None:
-    """Put what FastAPI does not know by itself into the OpenAPI document: the key, and the shape of refusals."""
+    """Put what FastAPI does not know by itself into the OpenAPI document: the key, and how refusals really look."""
     build = app.openapi
 
     def openapi() -> dict[str, Any]:
@@ -78,6 +78,9 @@ def _secure(app: FastAPI) -> None:
         parts["schemas"] = {**parts.get("schemas", {}), **schema.pop("$defs"), "Problem": schema}
         for unused in ("HTTPValidationError", "ValidationError"):
             parts["schemas"].pop(unused, None)
+        for one in (one for path in made["paths"].values() for one in path.values()):
+            if "HTTPValidationError" in str(one["responses"].get("422")):
+                del one["responses"]["422"]  # it has no parameter that can break a rule
         return made
 
     app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it

@@ -117,7 +117,7 @@ async def post(tenant: str, request: Request, deps: DepsOf) -> Response:
     try:
         spans, _ = raw.members(text)
         if "events" in given:
-            return await _batch(judge, given, raw.objects(text, spans["events"][0]), text, deps)
+            return await _batch(judge, _listed(given), text, raw.objects(text, spans["events"][0]), deps)
         event = judge(given, _slice(text, spans), "")
     except RecursionError as error:
         raise Refusal(HTTPStatus.BAD_REQUEST, f"{UNREADABLE}: it is nested too deeply") from error
@@ -138,14 +138,18 @@ def _read(body: bytes) -> tuple[str, dict[str, Any]]:
     return body.decode(), given
 
 
-async def _batch(
-    judge: _Judge, given: dict[str, Any], places: list[dict[str, raw.Span]], text: str, deps: Deps
-) -> Response:
+def _listed(given: dict[str, Any]) -> list[Any]:
     listed = given["events"]
     if len(given) > 1 or not isinstance(listed, list) or not 0 < len(listed) <= MAX_BATCH:
         raise invalid(
             [FieldError("/events", "batch", f"A batch is a list of 1 to {MAX_BATCH} events, and nothing else")]
         )
+    return listed
+
+
+async def _batch(
+    judge: _Judge, listed: list[Any], text: str, places: list[dict[str, raw.Span]], deps: Deps
+) -> Response:
     judged = [
         _judged(judge, one, _slice(text, spans), f"/events/{number}")
         for number, (one, spans) in enumerate(zip(listed, places, strict=True))

@@ -26,6 +26,10 @@ class Noun(NamedTuple):
 
 
 NOUNS = (
+    Noun("up", "pipeline.cli.up", "Everything on this machine: broker, registry, all roles."),
+    Noun("demo", "pipeline.cli.demo", "`up`, with tenants, receivers and events of every product."),
+    Noun("status", "pipeline.cli.status", "Per stage: members, lag, rate."),
+    Noun("receiver", "pipeline.cli.receiver", "An endpoint that verifies and prints what it gets."),
     Noun("run", "pipeline.cli.run", "One process of a role: router, sender, delay, api."),
     Noun("topics", "pipeline.cli.topics", "Kafka's topics: make them, check them."),
     Noun("schemas", "pipeline.cli.schemas", "The registry's schemas: register them, check them."),

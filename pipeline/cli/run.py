@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import signal
+import sys
 from contextlib import AsyncExitStack
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, NoReturn
 
 import structlog
 import typer
@@ -14,7 +16,7 @@ import uvloop
 from prometheus_client import CollectorRegistry
 
 from pipeline.cli._roles import ROLES, Place, Role
-from pipeline.errors import UsageError
+from pipeline.errors import PipelineError, UsageError
 from pipeline.http.health import HealthServer
 from pipeline.kafka.membership import slot
 from pipeline.kafka.metrics import StageCollector
@@ -70,22 +72,36 @@ async def _run(settings: Settings, role: str, instance: str, start: str | None) 
 
 
 async def _work(role: Role, told: asyncio.Event, reasons: list[str]) -> None:
-    """Start, wait for the end, drain. What was wrong is raised after nothing has been committed for it."""
+    """Start, wait for the end, drain."""
     beside = [asyncio.create_task(work) for work in role.beside]
     await role.stage.start()
     reasons.clear()
     stop = asyncio.create_task(told.wait())
-    await asyncio.wait({stop, role.stage.failed, *beside}, return_when=asyncio.FIRST_COMPLETED)
+    ends: set[asyncio.Future[Any]] = {stop, role.stage.failed, *beside}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
     reasons.append("stopping")
     if role.stage.failed.done():
-        raise role.stage.failed.result()
-    if not stop.done():
-        raise next(error for task in beside if task.done() and (error := task.exception()))
+        _die(role.stage.failed.result())
+    for task in beside:
+        if task.done():
+            _die(task.exception() or RuntimeError("a task that never ends has ended"))
     ended = await role.stage.stop(GRACE_S)
     await role.publisher.close()
     for task in beside:
         task.cancel()
     _log.info("stopped", drained=ended)
+
+
+def _die(error: BaseException) -> NoReturn:
+    """End the process at once: nothing that still runs may start, send or commit, and none of it need be waited for."""
+    if isinstance(error, PipelineError):
+        _log.error("ended", reason=str(error))
+        code = error.exit_code
+    else:
+        _log.error("ended by a fault of ours", exc_info=error)
+        code = 1
+    sys.stdout.flush()
+    os._exit(code)
 
 
 def _told_to_stop() -> asyncio.Event:
@@ -102,4 +118,3 @@ def _troubles(role: Role) -> list[str]:
     if not role.stage.feed.joined:
         troubles.append("the consumer group has not assigned partitions yet")
     return [trouble for trouble in troubles if trouble]
-

@@ -44,8 +44,10 @@ class Source:
 
 @dataclass(frozen=True, slots=True)
 class DeadLetter:
-    """A record that the flow set aside. `value` and `headers` are the record's own bytes; `detail` says in words what was wrong.
-    Of a value too large to be carried, `value` is the first 64 KiB and `digest` the SHA-256 of all of it.
+    """A record that the flow set aside.
+
+    `value` and `headers` are the record's own bytes; `detail` says in words what was wrong. Of a value too large to be
+    carried, `value` is the first 64 KiB and `digest` the SHA-256 of all of it.
     """
 
     id: str

@@ -43,8 +43,8 @@ class Origin:
 class Delivery:
     """One event for one webhook.
 
-    `body` is rendered once, by the router: every attempt sends the same bytes. `attempt` is the next attempt's number, from 1.
-    It holds no secrets: the sender looks the subscription up when it sends.
+    `body` is rendered once, by the router: every attempt sends the same bytes. `attempt` is the next attempt's number,
+    from 1. It holds no secrets: the sender looks the subscription up when it sends.
     """
 
     id: str
@@ -69,8 +69,9 @@ class Delivery:
 class Carriage:
     """What travels in a delivery's Kafka headers, so that the delay role never decodes the record.
 
-    `round` is empty first and fresh after each redelivery; `hop` counts the writes of this delivery to `deliveries` or a tier in the round;
-    `wait_ms` is what is left to wait; `slot_ms` the reserved time (milliseconds since the epoch), 0 for none.
+    `round` is empty first and fresh after each redelivery; `hop` counts the writes of this delivery to `deliveries`
+    or a tier in the round; `wait_ms` is what is left to wait; `slot_ms` the reserved time (milliseconds since the
+    epoch), 0 for none.
     """
 
     round: str = ""
@@ -163,8 +164,9 @@ class Outcome:
 def delivery_id(event: Event, webhook: str, digest: bytes, replay: str | None = None) -> str:
     """The id of `event` for `webhook`: the same for every repeat, and never shared by two different events.
 
-    A SHA-256 over tenant, webhook, source, event id, type, digest of the data and replay id, each preceded by its length (so that no two
-    lists of values read alike), of which 128 bits are kept: `msg_` and 26 characters of base32.
+    A SHA-256 over tenant, webhook, source, event id, type, digest of the data and replay id, each preceded by its
+    length (so that no two lists of values read alike), of which 128 bits are kept: `msg_` and 26 characters of
+    base32.
     """
     whole = hashlib.sha256()
     for part in (event.tenant, webhook, event.source, event.id, event.type, digest, replay):

@@ -19,8 +19,8 @@ DATA_BYTES = 262_144
 class Event:
     """One event of a tenant.
 
-    `time_ms` is milliseconds since the epoch; `data` is JSON text, kept as its producer wrote it, so that numbers and the order of keys
-    reach the endpoint unchanged.
+    `time_ms` is milliseconds since the epoch; `data` is JSON text, kept as its producer wrote it, so that numbers and
+    the order of keys reach the endpoint unchanged.
     """
 
     id: str
@@ -34,7 +34,7 @@ class Event:
 
 
 def fault(event: Event) -> str | None:
-    """What makes an event unusable whatever its product, in words that begin with the field's name; None if nothing does."""
+    """What makes an event unusable whatever its product, in words that begin with the field's name; None if fine."""
     if not 0 < len(event.id.encode()) <= EVENT_ID_BYTES:
         return f"id must be a text of 1 to {EVENT_ID_BYTES} bytes"
     if not ID.fullmatch(event.tenant):

@@ -46,7 +46,7 @@ class Ladder:
 
     @classmethod
     def parse(cls, text: str) -> Ladder:
-        """Read `retry-5s retry-20s=200ms …` (blanks or commas between): names, and other lengths than the names' where tests shorten them."""
+        """Read `retry-5s retry-20s=200ms …`: names, and other lengths than the names say."""
         tiers = sorted((_tier(word) for word in text.replace(",", " ").split()), key=lambda tier: tier.wait_ms)
         if not any(tier.topic == "retry-60s" for tier in tiers):
             raise SettingsError("the ladder has no retry-60s: it must always be there")
@@ -55,7 +55,7 @@ class Ladder:
         return cls(tuple(tiers))
 
     def round_up(self, wait_ms: int) -> int:
-        """The least wait ≥ `wait_ms` that walking the ladder (largest tier first) takes at most 8 tiers for, in milliseconds."""
+        """The least wait in ms, ≥ `wait_ms`, that takes at most 8 tiers when walked (largest first)."""
         walked, best = 0, self.tiers[-1].wait_ms * MOST_TIERS
         for _ in range(MOST_TIERS):
             rest = max(wait_ms, 1) - walked
@@ -68,7 +68,7 @@ class Ladder:
         return min(best, walked) if walked >= wait_ms else best
 
     def next_tier(self, wait_ms: int) -> Tier:
-        """The tier to wait in when `wait_ms` is left: the largest that is not longer, else the smallest (so never early)."""
+        """The tier to wait in when `wait_ms` is left: the largest not longer, else the smallest: never early."""
         return next((tier for tier in reversed(self.tiers) if tier.wait_ms <= wait_ms), self.tiers[0])
 
     def steps(self, wait_ms: int) -> int:

@@ -30,9 +30,10 @@ class Auth:
 class Subscription:
     """A webhook as the router and the sender see it. Times are milliseconds since the epoch.
 
-    `events` holds exact types, `prefix*` and `*`; `components` whole components of the product's catalogue. `rate` is requests per second.
-    `generation` is raised by an activation and by an edit of URL or authentication; an endpoint's state of an older one counts for nothing.
-    `headers` (sealed: a customer may put a token there) are sent with every request.
+    `events` holds exact types, `prefix*` and `*`; `components` whole components of the product's catalogue. `rate` is
+    requests per second. `generation` is raised by an activation and by an edit of URL or authentication; an
+    endpoint's state of an older one counts for nothing. `headers` (sealed: a customer may put a token there) go with
+    every request.
     """
 
     tenant: str
@@ -62,8 +63,8 @@ class Subscription:
 class Tenant:
     """A customer of a product: a company, an account, a project, a business unit.
 
-    `data_key` is the tenant's own key, sealed by the deployment's; it seals the secrets of the tenant's webhooks, so that removing this
-    record makes them unreadable wherever they still lie.
+    `data_key` is the tenant's own key, sealed by the deployment's; it seals the secrets of the tenant's webhooks, so
+    that removing this record makes them unreadable wherever they still lie.
     """
 
     id: str

@@ -1,4 +1,4 @@
-"""The broker's time, learned from append times against our monotonic clock: a wall clock that is wrong or jumps makes nothing early."""
+"""The broker's time, learned from append times: a wall clock of ours that is wrong or jumps makes nothing early."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ _KEEP_S = 120.0
 class BrokerClock:
     """A lower bound of the broker's time, a few milliseconds behind it.
 
-    A record with append time `t` that is in our hands shows that the broker's clock was at `t` or later at that moment. Each such sighting
-    bounds the offset between the broker's clock and our monotonic one from below; the best of the last two minutes is used, so that a broker whose
-    clock is set back is followed within that time.
+    A record with append time `t` that is in our hands shows that the broker's clock was at `t` or later at that
+    moment. Each such sighting bounds the offset between the broker's clock and our monotonic one from below; the best
+    of the last two minutes is used, so that a broker whose clock is set back is followed within that time.
     """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:

@@ -1,6 +1,7 @@
 """CloudEvents in binary mode: attributes in `ce_*` headers, any registered Avro record as the value.
 
-Source: the Kafka protocol binding for CloudEvents 1.0, section 3.2. A service that already produces typed Avro adds headers, nothing else.
+Source: the Kafka protocol binding for CloudEvents 1.0, section 3.2. A service that already produces typed Avro adds
+headers, nothing else.
 """
 
 from __future__ import annotations
@@ -27,7 +28,10 @@ def is_cloud_event(record: Record) -> bool:
 
 
 def event_of(record: Record, data: Any) -> Event:
-    """The event of a record whose value has been decoded to `data`. Raises `Undecodable` when an attribute is missing or unreadable."""
+    """The event of a record whose value has been decoded to `data`.
+
+    Raises `Undecodable` when an attribute is missing or unreadable.
+    """
     attributes = _attributes(record)
     missing = [name for name in _REQUIRED if not attributes.get(name)]
     if missing:
@@ -63,7 +67,10 @@ def _time_ms(text: str) -> int:
 
 
 def plain_json(value: Any) -> str:
-    """A decoded Avro value as plain JSON: union = bare value, enum and decimal = string, bytes = base64, dates ISO 8601 in UTC."""
+    """A decoded Avro value as plain JSON.
+
+    A union is its bare value, enums and decimals are strings, bytes base64, dates ISO 8601 in UTC.
+    """
     try:
         return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
     except orjson.JSONEncodeError as error:

@@ -1,7 +1,8 @@
 """Records to and from bytes: the Confluent wire format, Apache Avro, each writer's schema looked up by its id.
 
-The wire format is one byte 0, the schema's id in four bytes (big endian), then the Avro body. Our own records are read and written with
-logical types left as the numbers they are (a `datetime` a record would cost more than all the rest); foreign ones are decoded with them.
+The wire format is one byte 0, the schema's id in four bytes (big endian), then the Avro body. Our own records are
+read and written with logical types left as the numbers they are (a `datetime` a record would cost more than all the
+rest); foreign ones are decoded with them.
 """
 
 from __future__ import annotations
@@ -170,7 +171,10 @@ def _without_logical_types(schema: Any) -> Any:
 
 
 def _read(body: memoryview, writer: Any, reader: Any) -> Any:
-    """One value, all of `body`. What fastavro raises on bytes that lie is not a closed set; whatever it is, the record cannot be read."""
+    """One value, all of `body`.
+
+    What fastavro raises on bytes that lie is not a closed set; whatever it is, the record cannot be read.
+    """
     source = io.BytesIO(body)
     try:
         value = fastavro.schemaless_reader(source, writer, reader)

@@ -1,7 +1,8 @@
 """The delay role: holds every record of a tier for the tier's time, then forwards it.
 
-Every record of a tier waits equally long, so each partition is in due order and only its head is watched. A head is due at its append
-time plus the tier's wait on the broker's clock, and at the latest when it has been here for that long.
+Every record of a tier waits equally long, so each partition is in due order and only its head is watched. A head is
+due at its append time plus the tier's wait on the broker's clock, and at the latest when it has been here for that
+long.
 """
 
 from __future__ import annotations
@@ -35,7 +36,10 @@ class _Waiting:
 
 
 class Holding:
-    """Takes batches from the feed (`hold`), forwards what is due (`run`). `paused` is what the feed should not read at present."""
+    """Takes batches from the feed (`hold`), forwards what is due (`run`).
+
+    `paused` is what the feed should not read at present.
+    """
 
     def __init__(
         self,

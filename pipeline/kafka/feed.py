@@ -1,10 +1,11 @@
-"""The feed of a stage: polls a consumer in a thread of its own, hands raw batches to the event loop, commits the tracker's floors.
+"""The feed of a stage: polls a consumer in a thread, hands raw batches to the event loop, commits the tracker's floors.
 
-Order of effects when a partition is revoked, all inside librdkafka's callback, so that the next owner starts after it:
-(1) nothing more of it is started, (2) what is in flight gets 5 seconds, (3) the floor is committed, (4) the partition is let go.
+Order of effects when a partition is revoked, all inside librdkafka's callback, so that the next owner starts after
+it: (1) nothing more of it is started, (2) what is in flight gets 5 seconds, (3) the floor is committed, (4) the
+partition is let go.
 
-Every call to the consumer is made by the poller's thread: the client locks itself for the length of a poll, so that a call from
-the event loop would wait for a callback that waits for the loop.
+Every call to the consumer is made by the poller's thread: the client locks itself for the length of a poll, so that a
+call from the event loop would wait for a callback that waits for the loop.
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ from concurrent.futures import Future
 from dataclasses import dataclass
 from threading import Event as Flag
 from threading import Thread
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
@@ -30,10 +31,15 @@ from pipeline.settings import Settings
 BATCH = 500
 SESSION_MS = 10_000
 GIVE_UP_S = 5.0
+_HEARTBEAT_MS = 500
+"""A member learns of a rebalance by its heartbeat, and a cooperative one takes several rounds."""
 _COMMIT_S = 1.0
 _POLL_S = 0.1
+_FEW = 100
+_GATHER_S = 0.002
+"""After a small batch, let more records gather: handing it over between threads costs more than a record's work."""
 _BLOCKED_S = 1.0
-"""When the channel stays full for longer, the poller pauses its partitions and polls on, so that the membership lives."""
+"""When the channel stays full for longer, the poller pauses its partitions and polls on: the membership must live."""
 _RETRY_S = 0.5
 
 T = TypeVar("T")
@@ -53,8 +59,9 @@ class Batch:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """What a feed reads: as a member of which group, under which instance id. `ask` runs in the poller's thread after every poll.
-    `paused` says which partitions not to read at present.
+    """What a feed reads, as a member of which group, under which instance id.
+
+    `ask` runs in the poller's thread after every poll; `paused` says which partitions not to read at present.
     """
 
     group: str
@@ -77,9 +84,9 @@ class Feed:
         self.tracker = Tracker()
         self._source, self._put, self._fail = source, put, fail
         self._loop = asyncio.get_running_loop()
-        self._leave, self._abandoned = Flag(), False
+        self._leave, self._abandoned, self._given_up = Flag(), False, False
         self._paused: frozenset[Partition] = frozenset()
-        self._due: dict[Partition, int] = {}
+        self._to_commit: dict[Partition, int] = {}
         self.joined = False
         self._consumer = Consumer(
             consumer_config(
@@ -88,6 +95,7 @@ class Feed:
                 group_instance_id=source.instance,
                 partition_assignment_strategy="cooperative-sticky",
                 session_timeout_ms=SESSION_MS,
+                heartbeat_interval_ms=_HEARTBEAT_MS,
                 auto_offset_reset="earliest",
                 on_commit=self._on_commit,
                 error_cb=self._on_error,
@@ -107,6 +115,7 @@ class Feed:
         self.tracker.close(partitions)
         self._leave.set()
         ended = await self._idle(partitions, grace_s)
+        self._given_up = True
         if self._commits is not None:
             self._commits.cancel()
         await asyncio.to_thread(self._thread.join)
@@ -129,10 +138,14 @@ class Feed:
                 self._pause_as_told()
                 self._commit_as_told()
                 records = records or self._poll(_POLL_S)
-                records = self._hand_over(records) if records else records
+                if records:
+                    few = len(records) < _FEW
+                    records = self._hand_over(records)
+                    if few:
+                        time.sleep(_GATHER_S)
             self._drain()
             self._consumer.close()
-        except Exception as error:  # whatever it is, the process must end: it could go on only by losing its place
+        except Exception as error:  # noqa: BLE001 - whatever it is, the process must end
             self._loop.call_soon_threadsafe(self._fail, error)
 
     def _poll(self, timeout_s: float) -> list[Message]:
@@ -143,7 +156,7 @@ class Feed:
         return [message for message in (first, *self._consumer.consume(BATCH - 1, 0)) if not self._is_error(message)]
 
     def _hand_over(self, messages: list[Message]) -> list[Message]:
-        """Put a batch on the channel; what a full channel lets come meanwhile (after a rebalance) is returned for the next turn."""
+        """Put a batch on the channel; what comes while that is full (after a rebalance) is for the next turn."""
         ends = self._ask()
         put = asyncio.run_coroutine_threadsafe(
             self._accept([_record(message) for message in messages], ends), self._loop
@@ -158,7 +171,7 @@ class Feed:
         return late
 
     def _commit_as_told(self) -> None:
-        due, self._due = self._due, {}
+        due, self._to_commit = self._to_commit, {}
         if due and not self._abandoned:
             self._consumer.commit(offsets=_offsets(due), asynchronous=True)
 
@@ -249,7 +262,7 @@ class Feed:
     async def _commit_regularly(self) -> None:
         while True:
             await asyncio.sleep(_COMMIT_S)
-            self._due = self.tracker.due()
+            self._to_commit = self.tracker.due()
 
     async def _take(self, partitions: list[Partition]) -> None:
         self.joined = True
@@ -267,7 +280,7 @@ class Feed:
     async def _idle(self, partitions: list[Partition], timeout_s: float) -> bool:
         """Wait until nothing of these is in flight; False when time is up."""
         until = time.monotonic() + timeout_s
-        while self.tracker.in_flight(partitions) and time.monotonic() < until:
+        while self.tracker.in_flight(partitions) and time.monotonic() < until:  # noqa: ASYNC110 - an event a record costs more
             await asyncio.sleep(0.01)
         return not self.tracker.in_flight(partitions)
 
@@ -284,14 +297,14 @@ class Feed:
 
 
 def _record(message: Message) -> Record:
-    headers = message.headers()
+    headers = cast("list[tuple[str, bytes | None]]", message.headers() or [])
     return Record(
-        message.topic(),
-        message.partition(),
-        message.offset(),
+        message.topic() or "",
+        cast("int", message.partition()),
+        cast("int", message.offset()),
         message.key(),
         message.value(),
-        tuple((name, value or b"") for name, value in headers) if headers else (),
+        tuple([(name, value or b"") for name, value in headers]),
         message.timestamp()[1],
     )
 

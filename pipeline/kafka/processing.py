@@ -1,4 +1,4 @@
-"""How a stage works through a batch: one after the other for a worker that only decides, many at once for one that waits for the world."""
+"""How a stage works through a batch: in turn for a worker that only decides, many at once for one that waits."""
 
 from __future__ import annotations
 
@@ -30,6 +30,7 @@ class Learning:
     waiting: str | None = None
 
     async def __call__(self, batch: Batch) -> None:
+        """Return when every schema of the batch is known, or known to be unknown."""
         while True:
             try:
                 await self.codec.learn(record.value for record, _ in batch)
@@ -45,7 +46,7 @@ class Learning:
 
 @dataclass(slots=True)
 class Deciding:
-    """For a worker that turns a record into others: decide, publish, and finish the record when all of them are reported durable."""
+    """For a worker that turns a record into others: a record is finished when all of them are reported durable."""
 
     worker: Callable[[Record], Iterable[Outgoing]]
     publisher: Publisher
@@ -54,6 +55,7 @@ class Deciding:
     fail: Fail
 
     async def __call__(self, batch: Batch) -> None:
+        """Return when all of the batch has been handed to the publisher."""
         await self.learn(batch)
         await self.caught_up(batch)
         for record, progress in batch:
@@ -93,6 +95,7 @@ class Doing:
         self.slots = asyncio.Semaphore(self.at_once)
 
     async def __call__(self, batch: Batch) -> None:
+        """Return when all of the batch is under way."""
         await self.learn(batch)
         for record, progress in batch:
             await self.slots.acquire()
@@ -107,7 +110,7 @@ class Doing:
     async def _one(self, record: Record, progress: Progress) -> None:
         try:
             await self.worker(record)
-        except Exception as error:  # no exception may pass for a finished record
+        except Exception as error:  # noqa: BLE001 - none may pass for a finished record
             self.fail(error)
         else:
             progress.finish(record.offset)

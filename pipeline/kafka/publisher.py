@@ -23,7 +23,7 @@ _SILENT_S = 10.0
 
 
 class Report(NamedTuple):
-    """What the broker says of a record that is durable: its offset and its append time (on topics with LogAppendTime) in milliseconds."""
+    """What the broker says of a durable record: its offset, and its timestamp in ms (with LogAppendTime: of append)."""
 
     offset: int
     timestamp_ms: int
@@ -32,9 +32,9 @@ class Report(NamedTuple):
 class Publisher:
     """Writes records; a future is done when the broker has reported the record durable.
 
-    Reports are collected in the event loop a few hundred times a second; no other thread is involved. With `timeout_s` None (workers) a
-    record waits for its broker as long as it takes; with a number (the API) its future raises `Unreachable` after that many seconds, which
-    means: unknown, it may have been written.
+    Reports are collected in the event loop a few hundred times a second; no other thread is involved. With
+    `timeout_s` None (workers) a record waits for its broker as long as it takes; with a number (the API) its future
+    raises `Unreachable` after that many seconds, which means: unknown, it may have been written.
     """
 
     def __init__(self, settings: Settings, timeout_s: float | None = None, **properties: object) -> None:

@@ -57,7 +57,9 @@ def registry(settings: Settings) -> SchemaRegistryClient:
 
 
 def ask(call: Callable[[], T]) -> T:
-    """What the registry answers. Raises `Unreachable` when it does not, or when the fault is its own; `SchemaRegistryError` below 500.
+    """What the registry answers.
+
+    Raises `Unreachable` when it does not, or when the fault is its own; `SchemaRegistryError` below 500.
 
     Its client lets the errors of its HTTP library through, which is not ours to import: they are known by their module.
     """
@@ -74,7 +76,7 @@ def ask(call: Callable[[], T]) -> T:
 
 
 def register(settings: Settings) -> dict[str, int]:
-    """Register every schema, BACKWARD compatible: subject → id. Raises `PipelineError` where the registry refuses one."""
+    """Register every schema, BACKWARD compatible: subject → id. Raises `PipelineError` where the registry refuses."""
     client = registry(settings)
     return {subject: _register(client, subject, _schema(name)) for subject, name in SUBJECTS.items()}
 
@@ -114,7 +116,7 @@ def written(client: SchemaRegistryClient, schema_id: int) -> dict[str, Any] | No
 
 
 def check(settings: Settings) -> list[str]:
-    """What stands between our schemas and those registered, a line each: missing, or unable to read what was written."""
+    """What stands between our schemas and those registered, a line each: missing, or unable to read the latest."""
     client = registry(settings)
     lines = []
     for subject, name in SUBJECTS.items():
@@ -123,14 +125,16 @@ def check(settings: Settings) -> list[str]:
         except SchemaRegistryError:
             lines.append(f"! {subject}: not registered")
             continue
-        lines += [f"! {subject}: {reason}" for reason in incompatibilities(load(name), json.loads(latest.schema_str))]
+        lines += [
+            f"! {subject}: {reason}" for reason in incompatibilities(load(name), json.loads(latest.schema_str or ""))
+        ]
     return lines
 
 
 def incompatibilities(reader: dict[str, Any], writer: dict[str, Any]) -> list[str]:
     """Why records of `writer` cannot be read with `reader`, by Apache Avro's own checker; empty when they can."""
-    parsed = [avro.schema.parse(json.dumps(schema)) for schema in (reader, writer)]
-    result = ReaderWriterCompatibilityChecker().get_compatibility(*parsed)
+    checker: Any = ReaderWriterCompatibilityChecker  # untyped, and its hints are wrong
+    result = checker().get_compatibility(*(avro.schema.parse(json.dumps(schema)) for schema in (reader, writer)))
     if result.compatibility is SchemaCompatibilityType.compatible:
         return []
     return [f"{where}: {message}" for where, message in zip(result.locations, result.messages, strict=False)]

@@ -1,15 +1,18 @@
 """A stage of the flow: Faust runs its agent, librdkafka moves its records.
 
-A stage is a `faust.App` that starts none of Faust's own Kafka clients and no web server. A feed polls a consumer in a thread and puts each
-batch on a bounded channel of the app; the agent over that channel hands the batch to `process`. The feed owns the commits.
+A stage is a `faust.App` that starts none of Faust's own Kafka clients and no web server. A feed polls a consumer in a
+thread and puts each batch on a bounded channel of the app; the agent over that channel hands the batch to `process`.
+The feed owns the commits.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from typing import Any, cast
 
 import faust
+from faust.app.base import BootStrategy
 from faust.types import StreamT
 
 from pipeline.kafka.feed import Batch, Feed, Source
@@ -22,7 +25,7 @@ Fail = Callable[[BaseException], None]
 Process = Callable[[Batch], Awaitable[None]]
 
 
-class _Boot(faust.App.BootStrategy):
+class _Boot(BootStrategy):
     """Agents only."""
 
     enable_kafka = False
@@ -38,8 +41,9 @@ class _App(faust.App):
 class Stage:
     """One role's app, agent and feed.
 
-    `processing` makes, from a way to report a fault of ours, what takes each batch in turn and says of every record when it starts and when it is finished (`Progress`); it holds the stage back by
-    not returning. Whatever it raises ends the process without a commit: `failed` gets the exception.
+    `processing` makes, from a way to report a fault of ours, what takes each batch in turn and says of every record
+    when it starts and when it is finished (`Progress`); it holds the stage back by not returning. Whatever it raises
+    ends the process without a commit: `failed` gets the exception.
     """
 
     def __init__(self, settings: Settings, source: Source, processing: Callable[[Fail], Process]) -> None:
@@ -48,7 +52,10 @@ class Stage:
         self._app = _App(source.group, broker="kafka://", autodiscover=False, datadir=str(settings.data_dir / "faust"))
         self._channel = self._app.channel(maxsize=_CHANNEL)
         self._app.agent(self._channel, name=source.group)(self._agent)
-        self.feed = Feed(settings, source, self._channel.put, self.fail)
+        self.feed = Feed(settings, source, self._put, self.fail)
+
+    async def _put(self, batch: Batch) -> None:
+        await self._channel.put(cast("Any", batch))  # Faust's hint says Event; a channel takes any value
 
     async def _agent(self, batches: StreamT[Batch]) -> None:
         async for batch in batches:

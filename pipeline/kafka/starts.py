@@ -20,8 +20,8 @@ _PAUSE_S = 0.25
 def ensure(settings: Settings, group: str, names: tuple[str, ...], start: str | None = None) -> None:
     """See that the group has an offset for every partition of these topics.
 
-    With `start` (`earliest`, `latest`, or an ISO 8601 time) the missing ones are set. Raises `UsageError` when some are missing and nothing is said,
-    `Unreachable`.
+    With `start` (`earliest`, `latest`, or an ISO 8601 time) the missing ones are set. Raises `UsageError` when some are
+    missing and nothing is said, `Unreachable`.
     """
     client = topics.admin(settings)
     try:
@@ -61,7 +61,7 @@ def _held(client: AdminClient, group: str) -> list[TopicPartition]:
         time.sleep(_PAUSE_S)
 
 
-def _set(client: AdminClient, group: str, missing: list[TopicPartition], spec: OffsetSpec) -> None:
+def _set(client: AdminClient, group: str, missing: list[TopicPartition], spec: Any) -> None:
     asked = client.list_offsets(dict.fromkeys(missing, spec))
     found = {p: _result(future).offset for p, future in asked.items()}
     ends = {
@@ -72,7 +72,7 @@ def _set(client: AdminClient, group: str, missing: list[TopicPartition], spec: O
     topics.commit(client, group, starts)
 
 
-def _spec(start: str) -> OffsetSpec:
+def _spec(start: str) -> Any:
     if start == "earliest":
         return OffsetSpec.earliest()
     if start == "latest":

@@ -1,4 +1,4 @@
-"""The router's side of the join: tenants and subscriptions as the views have them, decoded when they are first asked for."""
+"""The router's side of the join: tenants and subscriptions as the views have them, decoded when first asked for."""
 
 from __future__ import annotations
 

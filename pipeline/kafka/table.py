@@ -1,9 +1,11 @@
 """Views: compacted topics read into memory, to their end, then followed. What Kafka Streams calls a global KTable.
 
-The reader has no group and commits nothing. It reads committed records only; its end is the last stable offset, and it is there when its
-position is, past transaction markers (librdkafka tells that with its end-of-partition event). Records stay encoded.
+The reader has no group and commits nothing. It reads committed records only; its end is the last stable offset, and
+it is there when its position is, past transaction markers (librdkafka tells that with its end-of-partition event).
+Records stay encoded.
 
-The ends are asked through a client that fetches nothing: behind a fetch that waits for records the answer would take half a second.
+The ends are asked through a client that fetches nothing: behind a fetch that waits for records the answer would take
+half a second.
 """
 
 from __future__ import annotations
@@ -169,7 +171,10 @@ class Table:
 
 
 def _row(message: object) -> Row | None:
-    """A record, or the news that the end has been reached; None for a passing error, which librdkafka mends by itself."""
+    """A record, or the news that the end has been reached.
+
+    None for a passing error, which librdkafka mends by itself.
+    """
     topic, partition, offset, error = message.topic(), message.partition(), message.offset(), message.error()  # type: ignore[attr-defined]
     if error is not None:
         return (topic, partition, offset, None, None) if error.code() == KafkaError._PARTITION_EOF else None  # noqa: SLF001

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterable, Mapping
+from concurrent.futures import Future
 from dataclasses import dataclass, field
+from typing import Any
 
 from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
@@ -37,6 +39,7 @@ _TIMEOUT_S = 30.0
 _TRY_S = 3.0
 _TRIES = 60
 _PAUSE_S = 0.25
+_IN_SYNC = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +75,8 @@ def catalogue(ladder: Ladder) -> tuple[Topic, ...]:
 
 def admin(settings: Settings) -> AdminClient:
     """An admin client, known to reach a broker. Raises `Unreachable`."""
-    client = AdminClient(client_config(settings))
+    config: dict[str, Any] = client_config(settings)
+    client = AdminClient(config)
     existing(client)
     return client
 
@@ -87,30 +91,33 @@ def existing(client: AdminClient) -> dict[str, int]:
 
 
 def create(settings: Settings, partitions: int, replication: int) -> list[str]:
-    """Make the topics that are missing; for each, commit offset 0 for every group that reads it. Returns the names made."""
+    """Make the topics that are missing; for each, commit offset 0 for every group that reads it.
+
+    Returns the names made.
+    """
     client = admin(settings)
     there = existing(client)
     missing = [topic for topic in catalogue(Ladder.parse(settings.ladder)) if topic.name not in there]
     wanted = [NewTopic(t.name, t.partitions or partitions, replication, config=dict(t.config)) for t in missing]
     if wanted:
-        for name, made in client.create_topics(wanted, request_timeout=_TIMEOUT_S).items():
-            _await_made(name, made)
+        for name, answer in client.create_topics(wanted, request_timeout=_TIMEOUT_S).items():
+            _await_made(name, answer)
     made = {topic.name: topic.partitions or partitions for topic in missing}
     _commit_starts(client, made | _empty(client, there))
     return [topic.name for topic in missing]
 
 
 def _empty(client: AdminClient, there: Mapping[str, int]) -> dict[str, int]:
-    """Topics that hold nothing yet: where an earlier run was cut before it committed, a group's start is as clear as on a new topic."""
+    """Topics that hold nothing: where an earlier run was cut before its commits, it is as clear as on new ones."""
     partitions = [TopicPartition(name, p) for name, count in there.items() for p in range(count)]
     ends = client.list_offsets({p: OffsetSpec.latest() for p in partitions}) if partitions else {}
     used = {p.topic for p, end in ends.items() if end.result(_TIMEOUT_S).offset > 0}
     return {name: count for name, count in there.items() if name not in used}
 
 
-def _await_made(name: str, made: object) -> None:
+def _await_made(name: str, answer: Future[None]) -> None:
     try:
-        made.result()  # type: ignore[attr-defined]
+        answer.result()
     except KafkaException as error:
         if error.args[0].code() != KafkaError.TOPIC_ALREADY_EXISTS:
             raise PipelineError(f"topic {name} cannot be made: {error.args[0].str()}") from error
@@ -127,8 +134,8 @@ def _commit_starts(client: AdminClient, made: Mapping[str, int]) -> None:
 def commit(client: AdminClient, group: str, offsets: list[TopicPartition]) -> None:
     """Commit for a group that has no members. Raises `Unreachable`.
 
-    In a new cluster's first seconds a request can stay unanswered, or be answered with an error for each partition, because the group's
-    coordinator is in the making: it is sent again.
+    In a new cluster's first seconds a request can stay unanswered, or be answered with an error for each partition,
+    because the group's coordinator is in the making: it is sent again.
     """
     last: object = "no answer"
     for _ in range(_TRIES):
@@ -205,7 +212,7 @@ def _broker(client: AdminClient) -> list[str]:
     lines = []
     if int(held.get("offsets.retention.minutes", "0")) < 30 * 24 * 60:
         lines.append("! broker: offsets.retention.minutes is below 30 days: a group's place could be forgotten")
-    if len(brokers) > 1 and int(held.get("min.insync.replicas", "1")) < 2:
+    if len(brokers) > 1 and int(held.get("min.insync.replicas", "1")) < _IN_SYNC:
         lines.append("broker: min.insync.replicas is below 2: the loss of one broker can lose records")
     if held.get("unclean.leader.election.enable") == "true":
         lines.append("! broker: unclean.leader.election.enable is true: an election can lose records")

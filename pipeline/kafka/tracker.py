@@ -1,7 +1,8 @@
 """Which offsets may be committed: everything below the lowest unfinished one, whatever the order in which work ends.
 
-Pure: no Kafka here. Offsets of a partition are seen in rising order, with holes wherever the log has them (compaction, transaction
-markers, trimmed segments); a hole neither stalls the floor nor lets it skip, because only what was seen can be unfinished.
+Pure: no Kafka here. Offsets of a partition are seen in rising order, with holes wherever the log has them
+(compaction, transaction markers, trimmed segments); a hole neither stalls the floor nor lets it skip, because only
+what was seen can be unfinished.
 """
 
 from __future__ import annotations
@@ -14,7 +15,10 @@ Partition = tuple[str, int]
 
 @dataclass(slots=True)
 class Progress:
-    """One partition, from its assignment to its loss. A partition that comes back gets a new one: what the old one hears is without effect."""
+    """One partition, from its assignment to its loss.
+
+    When it comes back it gets a new one; the old one commits nothing.
+    """
 
     unfinished: dict[int, None] = field(default_factory=dict)
     next: int | None = None

@@ -18,7 +18,7 @@ _FIRST_BYTES = 64 * 1024
 
 @dataclass(frozen=True, slots=True)
 class Undertaker:
-    """Writes dead letters. A letter's id is a hash of where its record lay and why, so that a repeat has the same id."""
+    """Writes dead letters. A letter's id is a hash of where its record lay and why: a repeat has the same id."""
 
     codec: Codec
     clock: Clock

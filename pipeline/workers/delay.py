@@ -1,4 +1,4 @@
-"""The delay role's decision: where a record that has waited its tier goes next. Headers only; the record is never decoded."""
+"""The delay role's decision: where a record that has waited its tier goes next. The record is never decoded."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ DELIVERIES = "deliveries"
 
 @dataclass(frozen=True, slots=True)
 class Delay:
-    """One record that has waited `waited_ms` in; the same bytes out, on the largest tier within the rest, or on `deliveries`."""
+    """A record that has waited `waited_ms` in; the same bytes out, on the next tier or on `deliveries`."""
 
     ladder: Ladder
     undertaker: Undertaker

@@ -15,7 +15,8 @@ Key = tuple[str, str, int]
 class Repeats:
     """Remembers copies by (delivery id, round, hop), and each round's last finished attempt.
 
-    A second copy with the same key is dropped if the first is finished (postponed counts as finished) and joins it if it is in flight.
+    A second copy with the same key is dropped if the first is finished (postponed counts as finished) and joins it if
+    it is in flight.
     """
 
     def __init__(self, keys: int = KEYS) -> None:
@@ -38,7 +39,7 @@ class Repeats:
         return self._attempts.get((delivery, round_), 0) >= attempt
 
     def finish(self, key: Key, attempt: int = 0) -> None:
-        """All that the copy caused is durable; `attempt` is the number of the attempt that was made for it, 0 for none."""
+        """All that the copy caused is durable; `attempt` is the number of the attempt made for it, 0 for none."""
         self._finished[key] = None
         if attempt:
             self._attempts[key[:2]] = max(attempt, self._attempts.get(key[:2], 0))

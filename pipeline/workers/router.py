@@ -1,4 +1,4 @@
-"""The router: joins an event against the subscriptions of its tenant and writes a delivery for each webhook that wants it."""
+"""The router: joins an event against its tenant's subscriptions; a delivery for each webhook that wants it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,8 @@ LIMIT = 4 * 1024 * 1024
 class Router:
     """One event in; its deliveries out, or its dead letter.
 
-    The view that `subscribers` looks into must be at least as new as the reading of the record: its caller sees to that.
+    The view that `subscribers` looks into must be at least as new as the reading of the record: the caller sees to
+    that.
     """
 
     codec: Codec

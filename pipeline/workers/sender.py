@@ -6,8 +6,6 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-import structlog
-
 from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import Reason
 from pipeline.flow.deliver import (
@@ -19,7 +17,6 @@ from pipeline.flow.deliver import (
     Done,
     Next,
     Outcome,
-    OutgoingRequest,
     Retry,
     Skipped,
     Verdict,
@@ -32,8 +29,20 @@ from pipeline.workers.dead import Undertaker
 from pipeline.workers.repeats import Repeats
 
 ATTEMPTS = "attempts"
-_NO_OUTCOME = Outcome(None, None, (), b"", 0)
-_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class _Copy:
+    """One writing of a delivery, as it was read."""
+
+    record: Record
+    delivery: Delivery
+    carriage: Carriage
+
+    @property
+    def key(self) -> tuple[str, str, int]:
+        """What makes it this writing: the same again is a repeat."""
+        return self.delivery.id, self.carriage.round, self.carriage.hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,42 +67,36 @@ class Sender:
     ladder: Ladder
     clock: Clock
     random: Callable[[], float]
-    on_attempt: Callable[[Attempt, Delivery], None]
+    on_attempt: Callable[[Attempt], None]
 
     async def __call__(self, record: Record) -> None:
-        """Return when all that the record caused is durable. An endpoint's failure is a value; what is raised is our fault."""
+        """Return when all that the record caused is durable. An endpoint's failure is a value; ours is raised."""
         try:
-            delivery = self.codec.delivery(record.value)
-            carriage = of_headers(record.headers)
+            copy = _Copy(record, self.codec.delivery(record.value), of_headers(record.headers))
         except Undecodable as error:
             await self.publisher.publish(self.undertaker.bury(record, Reason(error.reason), str(error)))
             return
-        key = (delivery.id, carriage.round, carriage.hop)
-        if not await self.repeats.first(key):
-            return
-        if self.repeats.attempted(delivery.id, carriage.round, delivery.attempt):
-            self.repeats.finish(key)
+        if not await self.repeats.first(copy.key):
             return
         try:
-            await self._attempt(record, delivery, carriage)
+            made = await self._attempt_once(copy)
         except BaseException:
-            self.repeats.give_up(key)
+            self.repeats.give_up(copy.key)
             raise
-        self.repeats.finish(key, delivery.attempt)
+        self.repeats.finish(copy.key, made)
 
-    async def _attempt(self, record: Record, delivery: Delivery, carriage: Carriage) -> None:
+    async def _attempt_once(self, copy: _Copy) -> int:
+        """The number of the attempt that was made; 0 where this round has made it before."""
+        delivery = copy.delivery
+        if self.repeats.attempted(delivery.id, copy.carriage.round, delivery.attempt):
+            return 0
         target = await self._target(delivery)
-        started_ms = self.clock()
-        if target is None:
-            attempt = _written_down(record, delivery, carriage, started_ms, (), _NO_OUTCOME, Verdict.SKIPPED, Skipped())
-        else:
-            request = target.prepared.request(delivery, started_ms // 1000)
-            outcome = await self.client.send(request)
-            attempt = self._judged(record, delivery, carriage, started_ms, target, request, outcome)
-        out = Outgoing(ATTEMPTS, record.key, self.codec.encode_attempt(attempt), partition=record.partition)
-        await self.publisher.publish(out)
-        self.on_attempt(attempt, delivery)
-        await self._carry_out(record, delivery, carriage, attempt)
+        attempt = _skipped(copy, self.clock()) if target is None else await self._sent(copy, target)
+        value = self.codec.encode_attempt(attempt)
+        await self.publisher.publish(Outgoing(ATTEMPTS, copy.record.key, value, partition=copy.record.partition))
+        self.on_attempt(attempt)
+        await self._carry_out(copy, attempt)
+        return delivery.attempt
 
     async def _target(self, delivery: Delivery) -> Target | None:
         """The webhook, if it is there and active; known to be gone only when the view is as new as the router's was."""
@@ -103,57 +106,60 @@ class Sender:
             target = self.targets.find(delivery.tenant, delivery.webhook)
         return target if target is not None and target.subscription.active else None
 
-    def _judged(
-        self,
-        record: Record,
-        delivery: Delivery,
-        carriage: Carriage,
-        started_ms: int,
-        target: Target,
-        request: OutgoingRequest,
-        outcome: Outcome,
-    ) -> Attempt:
+    async def _sent(self, copy: _Copy, target: Target) -> Attempt:
+        """Make the request; what its end means is the product's to say."""
+        started_ms = self.clock()
+        request = target.prepared.request(copy.delivery, started_ms // 1000)
+        outcome = await self.client.send(request)
         verdict = target.profile.judge(outcome)
         then = target.profile.next_step(
-            verdict, outcome, delivery.attempt, jitter=self.random(), now_ms=self.clock(), ladder=self.ladder
+            verdict, outcome, copy.delivery.attempt, jitter=self.random(), now_ms=self.clock(), ladder=self.ladder
         )
-        headers = masked_headers(request.headers)
-        return _written_down(record, delivery, carriage, started_ms, headers, outcome, verdict, then)
+        said = _Said(masked_headers(request.headers), outcome, verdict, then)
+        return _written_down(copy, started_ms, said)
 
-    async def _carry_out(self, record: Record, delivery: Delivery, carriage: Carriage, attempt: Attempt) -> None:
+    async def _carry_out(self, copy: _Copy, attempt: Attempt) -> None:
         match attempt.next:
             case Done() | Skipped():
                 return
             case Retry(wait_ms):
-                await self.publisher.publish(self._postponed(record, delivery, carriage, wait_ms))
+                await self.publisher.publish(self._postponed(copy, wait_ms))
             case Dead(reason):
-                detail = _detail(attempt)
-                await self.publisher.publish(self.undertaker.bury(record, Reason(reason), detail, delivery, attempt))
+                letter = self.undertaker.bury(copy.record, Reason(reason), _detail(attempt), copy.delivery, attempt)
+                await self.publisher.publish(letter)
             case _:
                 assert_never(attempt.next)
 
-    def _postponed(self, record: Record, delivery: Delivery, carriage: Carriage, wait_ms: int) -> Outgoing:
+    def _postponed(self, copy: _Copy, wait_ms: int) -> Outgoing:
         """The next attempt's record, on the tier to wait in first."""
-        tier = self.ladder.next_tier(wait_ms)
-        value = self.codec.encode_delivery(replace(delivery, attempt=delivery.attempt + 1))
-        headers = to_headers(Carriage(carriage.round, carriage.hop + 1, wait_ms, carriage.slot_ms))
-        return Outgoing(tier.topic, record.key, value, headers)
+        carriage = replace(copy.carriage, hop=copy.carriage.hop + 1, wait_ms=wait_ms)
+        value = self.codec.encode_delivery(replace(copy.delivery, attempt=copy.delivery.attempt + 1))
+        return Outgoing(self.ladder.next_tier(wait_ms).topic, copy.record.key, value, to_headers(carriage))
 
 
-def _written_down(
-    record: Record,
-    delivery: Delivery,
-    carriage: Carriage,
-    started_ms: int,
-    request_headers: tuple[tuple[str, str], ...],
-    outcome: Outcome,
-    verdict: Verdict,
-    then: Next,
-) -> Attempt:
+@dataclass(frozen=True, slots=True)
+class _Said:
+    """A request's headers as they may be kept, how it ended, and what follows."""
+
+    headers: tuple[tuple[str, str], ...]
+    outcome: Outcome
+    verdict: Verdict
+    next: Next
+
+
+_NOTHING_SENT = _Said((), Outcome(None, None, (), b"", 0), Verdict.SKIPPED, Skipped())
+
+
+def _skipped(copy: _Copy, now_ms: int) -> Attempt:
+    return _written_down(copy, now_ms, _NOTHING_SENT)
+
+
+def _written_down(copy: _Copy, started_ms: int, said: _Said) -> Attempt:
+    delivery, outcome = copy.delivery, said.outcome
     return Attempt(
         delivery.id,
-        carriage.round,
-        carriage.hop,
+        copy.carriage.round,
+        copy.carriage.hop,
         delivery.event,
         delivery.tenant,
         delivery.webhook,
@@ -161,13 +167,13 @@ def _written_down(
         delivery.attempt,
         started_ms,
         outcome.duration_ms,
-        verdict,
+        said.verdict,
         outcome.status,
-        request_headers,
+        said.headers,
         outcome.headers,
         outcome.body,
-        then,
-        Answers(record.partition, record.offset),
+        said.next,
+        Answers(copy.record.partition, copy.record.offset),
     )
 
 

@@ -8,7 +8,10 @@ import httpx
 import pytest
 
 from pipeline.api.app import create_app
-from tests.api.parts import ADMIN_KEY, Parts, memory_parts
+from pipeline.settings import Settings
+from tests.api.parts import Parts, memory_parts
+from tests.live_cluster import LiveCluster
+from tests.prepared import ADMIN_KEY, prepared
 
 URL = "https://example.com/hook"
 
@@ -63,3 +66,8 @@ async def api(parts: Parts) -> AsyncIterator[Api]:
     headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
     async with httpx.AsyncClient(transport=transport, base_url="http://api", headers=headers) as client:
         yield Api(client)
+
+
+@pytest.fixture
+def settings(cluster: LiveCluster) -> Settings:
+    return prepared(cluster)

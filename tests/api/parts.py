@@ -24,8 +24,8 @@ from pipeline.kafka.schemas import SUBJECTS
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
 from pipeline.store.directory import Directory
 from pipeline.store.secrets import Vault
+from tests.prepared import ADMIN_KEY
 
-ADMIN_KEY = "test-admin-key"
 NOW_MS = 1_767_225_600_000
 VAULT_KEY = ("k1", bytes(range(32)))
 

@@ -15,7 +15,8 @@ from pipeline.api.roles import INCLUDES, Role
 from pipeline.api.transport import MAX_BODY
 from pipeline.errors import SettingsError
 from tests.api.conftest import URL, Api, faults
-from tests.api.parts import ADMIN_KEY, Parts, memory_parts
+from tests.api.parts import Parts, memory_parts
+from tests.prepared import ADMIN_KEY
 
 TENANT = {"id": "acme", "name": "Acme", "profile": "standard"}
 
@@ -55,11 +56,10 @@ async def test_a_body_that_cannot_be_read_is_400(api: Api, body: bytes) -> None:
     await api.post("/v1/tenants", body, 400)
 
 
-@pytest.mark.parametrize("body", [[], "text", 7, None])
+@pytest.mark.parametrize("body", [[], "text", 7])
 async def test_a_body_of_another_shape_is_422(api: Api, body: Any) -> None:
     """JSON that is no object breaks a rule, and the problem says which."""
-    problem = await api.post("/v1/tenants", b"null" if body is None else body, 422)
-    assert set(faults(problem)) <= {""} or faults(problem)
+    assert faults(await api.post("/v1/tenants", body, 422)) == {"": "object"}
 
 
 @pytest.mark.parametrize(
@@ -110,7 +110,7 @@ async def test_the_size_of_a_body_is_bounded(api: Api, size: int) -> None:
 
 @pytest.mark.parametrize("content_type", ["text/plain", "application/x-www-form-urlencoded", None])
 async def test_a_body_is_read_as_json_whatever_it_is_called(api: Api, content_type: str | None) -> None:
-    """curl calls a body a form unless it is told otherwise: the API speaks JSON alone, so it is read as JSON."""
+    """A body is a form to curl unless it is told otherwise: the API speaks JSON alone, so it is read as JSON."""
     headers = {"Content-Type": content_type} if content_type else {}
     await api.ask("POST", "/v1/tenants", b'{"id":"acme","name":"A","profile":"standard"}', 201, headers=headers)
 

@@ -69,7 +69,9 @@ async def test_the_list_is_read_page_by_page(api: Api) -> None:
     """`next` leads through all tenants, newest first, each once."""
     for number in range(5):
         await api.tenant(tenant=f"t{number}")
-    found, cursor, pages = [], "", 0
+    found: list[str] = []
+    cursor: str | None = ""
+    pages = 0
     while cursor is not None:
         page = await api.get("/v1/tenants", params={"limit": 2, **({"cursor": cursor} if cursor else {})})
         found += [item["id"] for item in page["items"]]

@@ -7,7 +7,7 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,8 +26,9 @@ from tests.e2e import stages
 from tests.e2e.following import Decoded, Following
 
 LADDER = "retry-5s=150ms retry-60s=50ms"
-"""Two short tiers: every longer wait becomes eight times the longer of them."""
+"""Two short tiers: a longer wait becomes eight times the longer."""
 WITHIN_S = 30.0
+FOLLOWED = (topics.DELIVERIES, "retry-5s", topics.ATTEMPTS, topics.DEAD_LETTERS)
 KINDS: Mapping[str, dict[str, Any]] = {
     "qase": {"plan": "business"},
     "bugbounty": {"programs": 1},
@@ -59,6 +60,8 @@ class Flow:
     settings: Settings
     plain: Receiver
     tls: Receiver
+    deliveries: Following
+    waiting: Following
     attempts: Following
     dead: Following
     _codec: Codec
@@ -91,7 +94,7 @@ class Flow:
         self._write(topics.SUBSCRIPTIONS, webhook.path, self._codec.encode_subscription(webhook))
 
     def hook(self, profile: str = "standard", answers: Script | None = None, tenant: Tenant | None = None) -> Hook:
-        """A webhook to a path of its own, where the product's rule is checked; its tenant is a new one if none is given."""
+        """A webhook to a path of its own, where the product's rule is checked; of a new tenant if none is given."""
         tenant = tenant or self.add_tenant(profile)
         product = PROFILES[tenant.profile]
         receiver, path = (self.tls if product.https_only else self.plain), f"/{secrets.token_hex(8)}"
@@ -100,13 +103,9 @@ class Flow:
         receiver.expect(path, Expectation(product, auth, held, answers or Script()))
         return Hook(tenant, self.add_webhook(tenant, receiver.url(path), auth, held), path, receiver)
 
-    def send(self, event: Event) -> tuple[int, int]:
-        """An event on Kafka; returns its partition and offset."""
-        return self.produce(self._codec.encode_event(event))
-
-    def produce(self, value: bytes | None, headers: Mapping[str, bytes] | None = None) -> tuple[int, int]:
-        """Any record on `events`; returns its partition and offset when it is durable."""
-        return self._write(topics.EVENTS, None, value, headers)
+    def send(self, event: Event) -> None:
+        """An event on Kafka, by the product's own encoder."""
+        self._write(topics.EVENTS, event.tenant, self._codec.encode_event(event))
 
     def heard(self, hook: Hook, call: Callable[[], None]) -> None:
         """Call this when the next request has come to the hook, before it is answered."""
@@ -151,18 +150,11 @@ class Flow:
     def _vault(self) -> Vault:
         return Vault(self.settings.keys())
 
-    def _write(
-        self, topic: str, key: str | None, value: bytes | None, headers: Mapping[str, bytes] | None = None
-    ) -> tuple[int, int]:
-        places: list[tuple[int, int]] = []
-
-        def reported(error: object, message: Any) -> None:
-            assert error is None, error
-            places.append((message.partition(), message.offset()))
-
-        self._producer.produce(topic, value, key, headers=dict(headers or {}), on_delivery=reported)
+    def _write(self, topic: str, key: str, value: bytes) -> None:
+        faults: list[object] = []
+        self._producer.produce(topic, value, key, on_delivery=lambda error, _: faults.append(error))
         assert self._producer.flush(WITHIN_S) == 0
-        return places[0]
+        assert faults == [None]
 
     def _in_loop(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result()
@@ -170,7 +162,7 @@ class Flow:
 
 @contextmanager
 def running(settings: Settings, folder: Path) -> Iterator[Flow]:
-    """Topics and schemas by the operator's commands, receivers, then router, sender and delay as processes of their own."""
+    """Topics and schemas by the operator's commands, receivers, then router, sender and delay as processes."""
     variables = _variables(settings)
     stages.call(["topics", "create", "--partitions", "4"], variables, folder)
     stages.call(["schemas", "register"], variables, folder)
@@ -205,12 +197,10 @@ def _parts(settings: Settings, loop: asyncio.AbstractEventLoop) -> Iterator[Flow
         tls = stack.enter_context(_receiver(Receiver({}, tls=True, on_request=on_request), loop))
         codec = asyncio.run_coroutine_threadsafe(Codec.open(settings), loop).result()
         stack.callback(codec.client.close)
-        attempts, dead = (Following(kafka, registry, name) for name in (topics.ATTEMPTS, topics.DEAD_LETTERS))
-        stack.callback(attempts.close)
-        stack.callback(dead.close)
+        first, second, third, last = (stack.enter_context(closing(Following(kafka, registry, one))) for one in FOLLOWED)
         producer = Producer({"bootstrap.servers": kafka, "enable.idempotence": True})
         stack.callback(producer.close)
-        yield Flow(settings, plain, tls, attempts, dead, codec, producer, loop, heard)
+        yield Flow(settings, plain, tls, first, second, third, last, codec, producer, loop, heard)
 
 
 @contextmanager

@@ -32,13 +32,16 @@ class Stage:
     said: list[str] = field(default_factory=list)
 
     def troubles(self) -> list[str]:
-        """Why it is not ready; empty when it is."""
+        """Why it is not ready; empty when it is. Fails when the process has ended."""
         try:
             with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/readyz", timeout=5) as answer:
                 return list(json.load(answer)["reasons"])
         except urllib.error.HTTPError as error:
             with error:
                 return list(json.load(error)["reasons"])
+        except urllib.error.URLError as error:
+            self.process.wait(_STOP_S)
+            raise AssertionError(f"{self.role} ended with {self.process.returncode}: {self.said[-20:]}") from error
 
 
 def call(arguments: list[str], variables: Mapping[str, str], folder: Path) -> str:
@@ -58,7 +61,6 @@ def running(roles: tuple[str, ...], variables: Mapping[str, str], folder: Path) 
         until = time.monotonic() + _READY_S
         for stage in started.values():
             while reasons := stage.troubles():
-                assert stage.process.poll() is None, f"{stage.role} ended: {stage.said[-20:]}"
                 assert time.monotonic() < until, f"{stage.role} is not ready: {reasons}"
                 time.sleep(_LOOK_S)
         yield started
@@ -97,9 +99,10 @@ def _bare(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
 
 def _read(process: subprocess.Popen[str], lines: queue.SimpleQueue[str], said: list[str]) -> None:
     assert process.stdout is not None
-    for line in process.stdout:
-        said.append(line.rstrip())
-        lines.put(line)
+    with process.stdout as talk:
+        for line in talk:
+            said.append(line.rstrip())
+            lines.put(line)
     lines.put("")
 
 

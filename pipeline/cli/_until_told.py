@@ -1,0 +1,41 @@
+"""Commands that run until they are told to stop."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Callable, Coroutine
+from typing import Any
+
+INTERRUPTED = 130
+_ENDINGS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 0}
+
+
+def until_told(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    """Run `main`; Ctrl-C and SIGTERM cancel it, and what it has to put away is waited for.
+
+    The exit code is main's own; 130 after Ctrl-C, 0 after SIGTERM, which is how a service is stopped. A second signal
+    ends the process at once, and its child processes with it.
+    """
+    return asyncio.run(_until_told(main))
+
+
+async def _until_told(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
+    told: list[signal.Signals] = []
+    task = asyncio.create_task(main())
+
+    def tell(number: signal.Signals) -> None:
+        if told:
+            os._exit(INTERRUPTED)
+        told.append(number)
+        task.cancel()
+
+    for number in _ENDINGS:
+        asyncio.get_running_loop().add_signal_handler(number, tell, number)
+    try:
+        return await task
+    except asyncio.CancelledError:
+        if not told:
+            raise
+    return _ENDINGS[told[0]]

@@ -1,0 +1,67 @@
+"""`pipeline status`: how each stage keeps up."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import replace
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from pipeline.cli import _output
+from pipeline.cli._options import API_FILE, Bootstrap, DataDir, Output
+from pipeline.cli._output import Format
+from pipeline.kafka.lag import GroupLag, measure
+from pipeline.settings import Settings
+
+app = typer.Typer()
+
+STAGES = ("router", "sender", "delay")
+COLUMNS = ("stage", "group", "members", "lag_records", "lag_seconds", "per_second")
+
+
+@app.command()
+def status(
+    *,
+    output: Output = Format.TABLE,
+    interval: Annotated[float, typer.Option(min=0.1, max=60, help="Seconds over which the rate is taken.")] = 2.0,
+    bootstrap_server: Bootstrap = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Show each stage's consumer group: its members, how far it is behind, and how fast it goes.
+
+    `lag_records` is what is not finished yet; `lag_seconds` the age of the oldest of it (in the delay stage: how long
+    it has been due). `per_second` is what was committed during the interval; groups commit once a second.
+    """
+    settings = _with_kafka(Settings.read(bootstrap_servers=bootstrap_server, data_dir=data_dir))
+    lags = measure(settings, [f"pipeline-{stage}" for stage in STAGES], interval)
+    _output.rows([_row(stage, lag) for stage, lag in zip(STAGES, lags, strict=True)], COLUMNS, output)
+
+
+def _with_kafka(settings: Settings) -> Settings:
+    """The Kafka of the settings, else the one of `pipeline up` on this machine."""
+    if settings.bootstrap_servers:
+        return settings
+    return replace(settings, bootstrap_servers=_kept(settings.data_dir / API_FILE))
+
+
+def _kept(path: Path) -> str:
+    try:
+        return str(json.loads(path.read_bytes()).get("bootstrap", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
+
+
+def _row(stage: str, lag: GroupLag) -> dict[str, Any]:
+    return {
+        "stage": stage,
+        "group": lag.group,
+        "members": lag.members,
+        "lag_records": lag.records,
+        "lag_seconds": lag.seconds,
+        "per_second": lag.per_second,
+        "topics": [
+            {"topic": topic.topic, "lag_records": topic.records, "lag_seconds": topic.seconds} for topic in lag.topics
+        ],
+    }
