@@ -45,6 +45,7 @@ class Settings:
     instance_id: str = field(default_factory=socket.gethostname)
     health_port: int = 0
     health_host: str = "127.0.0.1"
+    log_level: str = "info"
     kafka: Mapping[str, str] = field(default_factory=dict)
 
     @classmethod

@@ -69,7 +69,12 @@ class WebhookOut(BaseModel):
     created_at: str
     updated_at: str
     state: State
-    rotation: Rotation | None = None
+
+
+class RotatedOut(WebhookOut):
+    """A webhook whose secret has just been replaced."""
+
+    rotation: Rotation
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +155,7 @@ async def deactivate(tenant: str, webhook: str, deps: DepsOf) -> WebhookOut:
     return await _switch(tenant, webhook, deps, active=False)
 
 
-async def rotate_secret(tenant: str, webhook: str, deps: DepsOf, body: RotateForm | None = None) -> WebhookOut:
+async def rotate_secret(tenant: str, webhook: str, deps: DepsOf, body: RotateForm | None = None) -> RotatedOut:
     """Replace the secret. Where the signature can hold several, the old one signs along for 24 hours."""
     form = body or RotateForm()
     async with deps.control.hold(tenant):
@@ -162,7 +167,8 @@ async def rotate_secret(tenant: str, webhook: str, deps: DepsOf, body: RotateFor
         judge(draft, owner.profile, deps.policy)
         changed = _saved(draft, held, owner, webhook, now)
         await deps.control.write(changed)
-    return _shown(changed, owner, draft.generated).model_copy(update={"rotation": _rotation(until_ms)})
+    shown = _shown(changed, owner, draft.generated)
+    return RotatedOut(**shown.model_dump(), rotation=_rotation(until_ms))
 
 
 async def _switch(tenant: str, webhook: str, deps: Deps, *, active: bool) -> WebhookOut:

@@ -108,6 +108,6 @@ def _request(title: str, request: Received) -> Text:
     style = "red" if request.reason else "green" if request.status in _ACKNOWLEDGED else "yellow"
     body = " ".join(request.body[: 4 * _BODY].decode(errors="replace").split())[:_BODY]
     when = time.strftime("%H:%M:%S", time.localtime(request.at))
-    said = (f"{ended}, answered {request.status} ", style)
+    said = (f"{ended} {request.status} ", style)
     rest = (f"{request.webhook_id[:12]}… {body}", "dim")
     return Text.assemble((f"{when} ", "dim"), f"{title:<18}", said, rest, no_wrap=True, overflow="ellipsis")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import quote
 
 import typer
 
@@ -40,8 +41,6 @@ Webhook = Annotated[str, typer.Argument(help="The webhook's id.", show_default=F
 
 def rest(url: str | None, key: str | None, data_dir: Path | None) -> Rest:
     """The API that the flags, the environment or the data directory name, in this order. Raises `SettingsError`."""
-    from pipeline.http.rest import Rest  # noqa: PLC0415 - an HTTP client, for commands that need it
-
     settings = Settings.read(api_url=url, api_key=key, data_dir=data_dir)
     kept = {} if settings.api_url and settings.api_key else _kept(settings.data_dir / API_FILE)
     found_url, found_key = settings.api_url or kept.get("url", ""), settings.api_key or kept.get("key", "")
@@ -49,14 +48,21 @@ def rest(url: str | None, key: str | None, data_dir: Path | None) -> Rest:
         raise SettingsError(f"no API: give --api-url or PIPELINE_API_URL, or start `pipeline up` ({settings.data_dir})")
     if not found_key:
         raise SettingsError("no key for the API: give --api-key, PIPELINE_API_KEY or PIPELINE_API_KEY_FILE")
+    from pipeline.http.rest import Rest  # noqa: PLC0415 - an HTTP client, for commands that need it
+
     return Rest(found_url, found_key)
 
 
-def _kept(path: Path) -> dict[str, str]:
+def path(*parts: str) -> str:
+    """The API's path of these parts, whatever they hold."""
+    return "/v1/" + "/".join(quote(part, safe="") for part in parts)
+
+
+def _kept(file: Path) -> dict[str, str]:
     try:
-        kept = json.loads(path.read_bytes())
+        kept = json.loads(file.read_bytes())
     except FileNotFoundError:
         return {}
     except (OSError, ValueError) as error:
-        raise SettingsError(f"{path} cannot be read") from error
+        raise SettingsError(f"{file} cannot be read") from error
     return kept if isinstance(kept, dict) else {}

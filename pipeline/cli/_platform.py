@@ -116,11 +116,10 @@ def _make_topics(settings: Settings, *, embedded: bool) -> None:
 async def _roles(plan: Plan, settings: Settings, keys: Keys, api_port: int, say: Say) -> AsyncIterator[None]:
     """The API, then the workers; stopped in the opposite order."""
     counts = {"router": plan.routers, "sender": plan.senders, "delay": 1}
-    names = ["api-0", *(f"{role}-{number}" for role, count in counts.items() for number in range(count))]
+    names = [f"{role}-{number}" for role, count in counts.items() for number in range(count)]
     make = partial(_role, environ=_environ(settings, keys))
-    ports = dict(zip(names, _free_ports(len(names), {api_port}), strict=True))
-    api = make("api-0", ports.pop("api-0"), "--port", str(api_port))
-    workers = [make(name, port) for name, port in ports.items()]
+    api = make("api-0", "--port", api_port)
+    workers = [make(name, "--health-port", port) for name, port in zip(names, _free_ports(len(names)), strict=True)]
     logs = settings.data_dir / "logs"
     async with (
         Supervisor([api], logs, on_event=say) as apis,
@@ -140,10 +139,10 @@ async def together(*work: Coroutine[Any, Any, object]) -> None:
             task.cancel()
 
 
-def _role(name: str, health_port: int, *more: str, environ: Mapping[str, str]) -> Role:
-    role = name.rpartition("-")[0]
-    command = [sys.executable, "-m", "pipeline", "run", role, "--health-port", str(health_port), *more]
-    return Role(name, command, health_port, environ)
+def _role(name: str, option: str, port: int, environ: Mapping[str, str]) -> Role:
+    """A process; it tells on that port whether it is ready."""
+    command = [sys.executable, "-m", "pipeline", "run", name.rpartition("-")[0], option, str(port)]
+    return Role(name, command, port, environ)
 
 
 def _environ(settings: Settings, keys: Keys) -> dict[str, str]:
@@ -160,8 +159,8 @@ def _environ(settings: Settings, keys: Keys) -> dict[str, str]:
     return {**{f"PIPELINE_{name}": value for name, value in told.items()}, **keys.environ}
 
 
-def _free_ports(count: int, taken: set[int]) -> list[int]:
+def _free_ports(count: int) -> list[int]:
     ports: set[int] = set()
     while len(ports) < count:
-        ports |= {free_port()} - taken
+        ports.add(free_port())
     return list(ports)

@@ -9,14 +9,14 @@ from collections.abc import Callable, Coroutine
 from typing import Any
 
 INTERRUPTED = 130
-_ENDINGS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 0}
+_ENDINGS = {signal.SIGINT: INTERRUPTED, signal.SIGTERM: 0, signal.SIGHUP: 0}
 
 
 def until_told(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
     """Run `main`; Ctrl-C and SIGTERM cancel it, and what it has to put away is waited for.
 
-    The exit code is main's own; 130 after Ctrl-C, 0 after SIGTERM, which is how a service is stopped. A second signal
-    ends the process at once, and its child processes with it.
+    The exit code is main's own; 130 after Ctrl-C, 0 after SIGTERM, which is how a service is stopped, and after the end
+    of its terminal. A second signal ends the process at once, and its child processes with it.
     """
     return asyncio.run(_until_told(main))
 
@@ -31,7 +31,8 @@ async def _until_told(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         told.append(number)
         task.cancel()
 
-    for number in _ENDINGS:
+    nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
+    for number in _ENDINGS.keys() - ({signal.SIGHUP} if nohup else set()):
         asyncio.get_running_loop().add_signal_handler(number, tell, number)
     try:
         return await task
@@ -39,3 +40,11 @@ async def _until_told(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         if not told:
             raise
     return _ENDINGS[told[0]]
+
+
+def told_to_stop() -> asyncio.Event:
+    """Set when this process gets SIGTERM or Ctrl-C: for a main that drains by itself."""
+    told = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, told.set)
+    return told

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.cli import _output
-from pipeline.cli._options import Bootstrap, DataDir, Key, Output, Registry, Tenant, Url, rest
+from pipeline.cli._options import Bootstrap, DataDir, Key, Output, Registry, Tenant, Url, path, rest
 from pipeline.cli._output import Format
 from pipeline.errors import UsageError
 from pipeline.settings import Settings
@@ -52,10 +52,13 @@ def send(
 ) -> None:
     """Send one event from options, or many from a file. Exit code 3 when some of them were refused."""
     told = {"type": type_, "id": event_id, "time": time, "actor": actor, "subject": subject, "source": source}
-    texts = _from_options(told, data) if file is None else _from_file(file, told, data)
-    path = f"/v1/tenants/{tenant}/events"
+    texts = [_from_options(told, data)] if file is None else list(_from_file(file, told, data))
     with rest(url, key, data_dir) as api:
-        items = [item for batch in _batches(texts) for item in api.post(path, _body(batch))["items"]]
+        items = [
+            item
+            for batch in _batches(texts)
+            for item in api.post(path("tenants", tenant, "events"), _body(batch))["items"]
+        ]
     _output.rows(items, COLUMNS, output)
     _end(items)
 
@@ -80,11 +83,13 @@ def tail(
     """Follow the events on Kafka, of both kinds, until Ctrl-C."""
     from pipeline.cli._tail import Wanted, follow, start_of  # noqa: PLC0415 - Kafka's client, for this command alone
 
+    begin = start_of(start)
     settings = Settings.read(bootstrap_servers=bootstrap_server, schema_registry=schema_registry)
-    asyncio.run(follow(settings, start_of(start), Wanted(tenant, type_), count, output))
+    settings.require("bootstrap_servers", "schema_registry")
+    asyncio.run(follow(settings, begin, Wanted(tenant, type_), count, output))
 
 
-def _from_options(told: dict[str, Any], data: str | None) -> Iterator[str]:
+def _from_options(told: dict[str, Any], data: str | None) -> str:
     """The event as text, its data exactly as it was given."""
     import orjson  # noqa: PLC0415
 
@@ -96,7 +101,7 @@ def _from_options(told: dict[str, Any], data: str | None) -> Iterator[str]:
     except orjson.JSONDecodeError as error:
         raise UsageError(f"--data is not JSON: {error}") from error
     parts = [f"{orjson.dumps(name).decode()}:{orjson.dumps(value).decode()}" for name, value in told.items() if value]
-    yield "{" + ",".join([*parts, f'"data":{text}']) + "}"
+    return "{" + ",".join([*parts, f'"data":{text}']) + "}"
 
 
 def _from_file(file: str, told: dict[str, Any], data: str | None) -> Iterator[str]:
@@ -136,7 +141,7 @@ def _lines(file: str, text: str) -> Iterator[str]:
         yield row
 
 
-def _batches(texts: Iterator[str]) -> Iterator[list[str]]:
+def _batches(texts: Iterable[str]) -> Iterator[list[str]]:
     """Of at most 500 events and about 2 MiB, below what the API takes at once."""
     batch: list[str] = []
     size = 0

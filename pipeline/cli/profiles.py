@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import _output
-from pipeline.cli._options import DataDir, Key, Output, Url, rest
+from pipeline.cli._options import DataDir, Key, Output, Url, path, rest
 from pipeline.cli._output import Format
 
 app = typer.Typer(no_args_is_help=True, help="The products.")
@@ -33,7 +33,7 @@ def show(
 ) -> None:
     """One product: its form, its events and its rules."""
     with rest(url, key, data_dir) as api:
-        found = api.get(f"/v1/profiles/{profile}")
+        found = api.get(path("profiles", profile))
     if output is Format.TABLE:
         _output.record(_brief(found), output)
         _output.rows(_types(found["events"]), ("event", "title", "component"), output)

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import _output
-from pipeline.cli._options import DataDir, Key, Limit, Output, Tenant, Url, rest
+from pipeline.cli._options import DataDir, Key, Limit, Output, Tenant, Url, path, rest
 from pipeline.cli._output import Format
 from pipeline.errors import UsageError
 
@@ -35,7 +35,7 @@ def show(
 ) -> None:
     """One tenant."""
     with rest(url, key, data_dir) as api:
-        _output.record(api.get(f"/v1/tenants/{tenant}"), output)
+        _output.record(api.get(path("tenants", tenant)), output)
 
 
 @app.command()
@@ -76,14 +76,14 @@ def update(
     if plan == "":
         body["plan"] = None
     with rest(url, key, data_dir) as api:
-        _output.record(api.patch(f"/v1/tenants/{tenant}", body), output)
+        _output.record(api.patch(path("tenants", tenant), body), output)
 
 
 @app.command()
 def delete(tenant: Tenant, url: Url = None, key: Key = None, data_dir: DataDir = None) -> None:
     """Remove a tenant, its webhooks and the key of their secrets."""
     with rest(url, key, data_dir) as api:
-        api.delete(f"/v1/tenants/{tenant}")
+        api.delete(path("tenants", tenant))
     _output.aside(f"tenant {tenant} is removed")
 
 

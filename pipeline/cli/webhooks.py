@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import _output
-from pipeline.cli._options import DataDir, Key, Limit, Output, Tenant, Url, Webhook, rest
+from pipeline.cli._options import DataDir, Key, Limit, Output, Tenant, Url, Webhook, path, rest
 from pipeline.cli._output import Format
 from pipeline.errors import UsageError
 
@@ -193,7 +193,7 @@ def delete(tenant: Tenant, webhook: Webhook, url: Url = None, key: Key = None, d
 
 
 def _path(tenant: str, *more: str) -> str:
-    return "/".join(("/v1/tenants", tenant, "webhooks", *more))
+    return path("tenants", tenant, "webhooks", *more)
 
 
 def _given(**fields: Any) -> dict[str, Any]:

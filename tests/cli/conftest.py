@@ -43,6 +43,7 @@ class Command:
     capture: pytest.CaptureFixture[str]
 
     def __call__(self, *arguments: str) -> Said:
+        """What comes of these arguments."""
         code = run(list(arguments))
         out, err = self.capture.readouterr()
         return Said(code, out, err)

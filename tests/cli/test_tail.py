@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import asyncio
 import io
 import json
 import struct
@@ -54,7 +55,8 @@ async def test_events_of_both_kinds_are_followed(cluster: LiveCluster) -> None:
         await publisher.publish(Outgoing("events", b"tailed", b"\0\0\0\0\0torn"))
         await publisher.publish(_cloud_event(cluster.registry))
     await publisher.close()
-    done = subprocess.run(
+    done = await asyncio.to_thread(
+        subprocess.run,
         (
             *(sys.executable, "-m", "pipeline", "events", "tail", "--from", "earliest"),
             *("--tenant", "tailed", "--type", "tail.*", "--count", "3", "-o", "jsonl"),

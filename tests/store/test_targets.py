@@ -1,18 +1,26 @@
 from __future__ import annotations
 
+import io
+import json
+import struct
 import time
 
+import fastavro
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 
 from pipeline.errors import Undecodable
 from pipeline.flow.deliver import Delivery, Origin
 from pipeline.flow.subscription import Auth
+from pipeline.kafka import records, schemas
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
 from pipeline.profiles import PROFILES
 from pipeline.store import targets as targets_module
 from pipeline.store.secrets import Unreadable, Vault
 from pipeline.store.targets import ViewTargets
 from tests.api.parts import NOW_MS
+from tests.live_cluster import LiveCluster
+from tests.prepared import codec_of, prepared
 from tests.store.conftest import SECRET, World
 
 DELIVERY = Delivery("msg_1", "acme", "wh_1", "e1", "a.b", None, 0, b"{}", 1, Origin("events", 0, 0, 0))
@@ -144,6 +152,28 @@ def test_a_record_that_cannot_be_read_stops_the_process(world: World) -> None:
     world.view.put(SUBSCRIPTIONS, webhook.path, world.codec.encode_subscription(webhook)[:-3])
     with pytest.raises(Undecodable):
         targets(world).find("acme", "wh_1")
+
+
+async def test_a_record_of_another_version_is_read_once_its_schema_is_known(world: World, cluster: LiveCluster) -> None:
+    """A webhook that an older API wrote is not gone: its schema is learned from the registry, then it is sent to."""
+    webhook = world.webhook(world.tenant())
+    older = schemas.load("subscription")
+    older = {**older, "fields": [one for one in older["fields"] if one["name"] not in ("filter", "generation")]}
+    settings = prepared(cluster)
+    with SchemaRegistryClient({"url": settings.schema_registry}) as registry:
+        number = registry.register_schema("older-subscriptions", Schema(json.dumps(older), "AVRO"))
+    out = io.BytesIO(struct.pack(">bI", 0, number))
+    out.seek(5)
+    fastavro.schemaless_writer(out, fastavro.parse_schema(older), records.from_subscription(webhook))
+    world.view.put(SUBSCRIPTIONS, webhook.path, out.getvalue())
+    async with codec_of(settings) as codec:
+        world.view.put(TENANTS, "acme", codec.encode_tenant(world.codec.decode_tenant(world.view.get(TENANTS, "acme"))))
+        found = ViewTargets(world.view, codec, world.vault)
+        assert found.find("acme", "wh_1") is None
+        await found.reached(0)
+        target = found.find("acme", "wh_1")
+    assert target is not None
+    assert target.subscription == webhook
 
 
 def test_the_number_of_webhooks_kept_ready_is_bounded(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

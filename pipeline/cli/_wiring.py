@@ -12,6 +12,8 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
+from pipeline.cli._logs import log_attempt
+from pipeline.flow.deliver import Attempt
 from pipeline.flow.retry import Ladder, topic_span_ms
 from pipeline.http.client import DeliveryClient
 from pipeline.http.guard import EgressPolicy
@@ -34,13 +36,13 @@ from pipeline.workers.repeats import Repeats
 from pipeline.workers.router import Router
 from pipeline.workers.sender import Sender
 
-AT_ONCE = 1_000
+AT_ONCE = 256
 """Deliveries that a sender works on at the same time."""
 _VIEW = (topics.SUBSCRIPTIONS, topics.TENANTS)
 
 
 @dataclass(frozen=True, slots=True)
-class Role:
+class Wired:
     """A role, wired: its stage, its publisher, what runs beside it, and why it may not be ready."""
 
     stage: Stage
@@ -65,13 +67,23 @@ class Place:
         return Source(group, self.instance, names, **more)
 
 
+def _told(meter: AttemptMeter) -> Callable[[Attempt], None]:
+    """Count every attempt and log it."""
+
+    def told(attempt: Attempt) -> None:
+        meter(attempt)
+        log_attempt(attempt)
+
+    return told
+
+
 def now_ms() -> int:
     """The wall clock."""
     return time.time_ns() // 1_000_000
 
 
 @asynccontextmanager
-async def router(place: Place) -> AsyncIterator[Role]:
+async def router(place: Place) -> AsyncIterator[Wired]:
     """`events` in, `deliveries` out."""
     settings = place.settings
     codec, publisher = await Codec.open(settings), Publisher(settings)
@@ -86,11 +98,11 @@ async def router(place: Place) -> AsyncIterator[Role]:
             return Deciding(worker, publisher, learn, caught_up, fail)
 
         source = await place.source("router", (topics.EVENTS,), ask=table.ask_ends)
-        yield Role(Stage(settings, source, process), publisher, lambda: learn.waiting)
+        yield Wired(Stage(settings, source, process), publisher, lambda: learn.waiting)
 
 
 @asynccontextmanager
-async def sender(place: Place) -> AsyncIterator[Role]:
+async def sender(place: Place) -> AsyncIterator[Wired]:
     """`deliveries` in, requests out, `attempts`, tiers and dead letters as they end."""
     settings = place.settings
     vault = Vault(settings.keys())
@@ -108,7 +120,7 @@ async def sender(place: Place) -> AsyncIterator[Role]:
             Ladder.parse(settings.ladder),
             now_ms,
             random.random,
-            AttemptMeter(place.metrics),
+            _told(AttemptMeter(place.metrics)),
         )
         learn = Learning(codec)
 
@@ -117,13 +129,13 @@ async def sender(place: Place) -> AsyncIterator[Role]:
 
         try:
             source = await place.source("sender", (topics.DELIVERIES,))
-            yield Role(Stage(settings, source, process), publisher, lambda: learn.waiting)
+            yield Wired(Stage(settings, source, process), publisher, lambda: learn.waiting)
         finally:
             await client.aclose()
 
 
 @asynccontextmanager
-async def delay(place: Place) -> AsyncIterator[Role]:
+async def delay(place: Place) -> AsyncIterator[Wired]:
     """Every tier that exists in, the next tier or `deliveries` out."""
     settings, ladder = place.settings, Ladder.parse(place.settings.ladder)
     codec, publisher = await Codec.open(settings), Publisher(settings, linger_ms=1)
@@ -134,10 +146,10 @@ async def delay(place: Place) -> AsyncIterator[Role]:
     holding = Holding(worker, waits, publisher)
     source = await place.source("delay", names, paused=lambda: holding.paused)
     stage = Stage(settings, source, holding.processing)
-    yield Role(stage, publisher, lambda: None, (holding.run(), holding.tick()))
+    yield Wired(stage, publisher, lambda: None, (holding.run(), holding.tick()))
 
 
-ROLES: dict[str, Callable[[Place], AbstractAsyncContextManager[Role]]] = {
+WIRINGS: dict[str, Callable[[Place], AbstractAsyncContextManager[Wired]]] = {
     "router": router,
     "sender": sender,
     "delay": delay,

@@ -1,0 +1,91 @@
+"""A stage's process: wired, watched, drained."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import sys
+from contextlib import AsyncExitStack
+from typing import Any, NoReturn
+
+import structlog
+import uvloop
+from prometheus_client import CollectorRegistry
+
+from pipeline.cli._until_told import told_to_stop
+from pipeline.cli._wiring import WIRINGS, Place, Wired
+from pipeline.errors import PipelineError
+from pipeline.http.health import HealthServer
+from pipeline.kafka.membership import slot
+from pipeline.kafka.metrics import StageCollector
+from pipeline.settings import Settings
+
+GRACE_S = 25.0
+"""How long what is in flight may take to end when the process is told to stop."""
+_log = structlog.get_logger()
+
+
+def run(settings: Settings, role: str, start: str | None) -> None:
+    """Run a stage until it is told to stop, then drain. A fault ends the process at once, without a commit."""
+    with slot(settings, role) as instance:
+        uvloop.run(_run(settings, role, instance, start))
+
+
+async def _run(settings: Settings, role: str, instance: str, start: str | None) -> None:
+    metrics, reasons = CollectorRegistry(), ["starting"]
+    wired: list[Wired] = []
+    told = told_to_stop()
+
+    def not_ready() -> list[str]:
+        return reasons or [trouble for one in wired for trouble in _troubles(one)]
+
+    async with AsyncExitStack() as stack:
+        health = HealthServer(settings.health_host, settings.health_port, not_ready, metrics)
+        await stack.enter_async_context(health)
+        _log.info("starting", role=role, instance=instance, health_port=health.port)
+        made = await stack.enter_async_context(WIRINGS[role](Place(settings, instance, start, metrics)))
+        wired.append(made)
+        StageCollector(made.stage.feed, made.publisher, metrics)
+        await _work(made, told, reasons)
+
+
+async def _work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
+    """Start, wait for the end, drain."""
+    beside = [asyncio.create_task(work) for work in wired.beside]
+    await wired.stage.start()
+    reasons.clear()
+    stop = asyncio.create_task(told.wait())
+    ends: set[asyncio.Future[Any]] = {stop, wired.stage.failed, *beside}
+    await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+    reasons.append("stopping")
+    if wired.stage.failed.done():
+        _die(wired.stage.failed.result())
+    for task in beside:
+        if task.done():
+            _die(task.exception() or RuntimeError("a task that never ends has ended"))
+    ended = await wired.stage.stop(GRACE_S)
+    await wired.publisher.close()
+    for task in beside:
+        task.cancel()
+    _log.info("stopped", drained=ended)
+
+
+def _die(error: BaseException) -> NoReturn:
+    """End the process at once: nothing that still runs may start, send or commit, and none of it is waited for."""
+    if isinstance(error, PipelineError):
+        _log.error("ended", reason=str(error))
+        code = error.exit_code
+    else:
+        _log.error("ended by a fault of ours", exc_info=error)
+        code = 1
+    sys.stderr.flush()
+    os._exit(code)
+
+
+def _troubles(wired: Wired) -> list[str]:
+    troubles = [wired.waiting() or ""]
+    if wired.publisher.silent:
+        troubles.append("Kafka does not confirm what is written")
+    if not wired.stage.feed.joined:
+        troubles.append("the consumer group has not assigned partitions yet")
+    return [trouble for trouble in troubles if trouble]
