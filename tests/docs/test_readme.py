@@ -1,0 +1,200 @@
+"""README.md works word for word: its snippets are taken out and run, in their order, against a running platform."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from queue import Empty, SimpleQueue
+
+import pytest
+from typer.testing import CliRunner
+
+from pipeline.cli import app
+from pipeline.embedded.addresses import claim
+from tests.live_cluster import LiveCluster
+from tests.node_packages import Missing, node, node_modules
+
+ROOT = Path(__file__).parents[2]
+TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
+BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+WITHIN_S = 60.0
+
+
+def _block(language: str, containing: str) -> str:
+    (found,) = [code for kind, code in BLOCKS if kind == language and containing in code]
+    return found
+
+
+def _commands() -> list[str]:
+    """Every command line of ours in a shell snippet, continued lines joined, comments cut."""
+    joined = "\n".join(code for kind, code in BLOCKS if kind == "sh").replace("\\\n", " ")
+    return [line.partition("#")[0].strip() for line in joined.splitlines() if line.startswith(".venv/bin/pipeline")]
+
+
+@pytest.mark.parametrize("line", _commands())
+def test_its_commands_are_commands(line: str) -> None:
+    """The command line knows every noun, verb and option that is written there."""
+    words = shlex.split(line)[1:]
+    assert CliRunner().invoke(app, [*words, "--help"]).exit_code == 0
+    assert CliRunner().invoke(app, [*words, "--no-such-option", "--help"]).exit_code != 0
+
+
+def test_its_links_and_folders_are_there() -> None:
+    """What it points to inside the project exists."""
+    links = [link for link in re.findall(r"\]\(([^)]+)\)", TEXT) if "://" not in link]
+    folders = re.findall(r"`([a-z/]+/)`", TEXT)
+    scripts = re.findall(r"\bsh (scripts/\w+)", TEXT)
+    assert links
+    assert scripts
+    assert not [one for one in (*links, *folders, *scripts) if not (ROOT / one).exists()]
+
+
+def test_its_map_has_every_folder_of_the_product() -> None:
+    """No part is left out."""
+    parts = {f"pipeline/{path.name}/" for path in (ROOT / "pipeline").iterdir() if (path / "__init__.py").exists()}
+    assert parts <= set(re.findall(r"`(pipeline/[a-z]+/)`", TEXT))
+
+
+def test_its_secrets_are_ones_that_can_be_used() -> None:
+    """The two commands write a file from which the settings read a key of encryption and one of the API."""
+    from pipeline.settings import Settings  # noqa: PLC0415
+
+    lines = [line.rpartition(" >")[0].rstrip("> ") for line in _block("sh", "> .env").splitlines()]
+    made = [subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout for line in lines]
+    settings = Settings.read(dict(line.strip().split("=", 1) for line in made))
+    assert [len(key) for _, key in settings.keys()] == [32]
+    assert len(settings.admin_key) >= 32
+
+
+@dataclass(frozen=True, slots=True)
+class Platform:
+    """What `pipeline up` said, the variables of the second terminal, and what the receiver has printed."""
+
+    variables: Mapping[str, str]
+    folder: Path
+    verified: SimpleQueue[str]
+
+    def shell(self, script: str) -> str:
+        """Run a shell snippet as it is, but with this environment's program."""
+        return self.run(["sh", "-euc", _here(script)])
+
+    def run(self, command: list[str], cwd: Path = ROOT) -> str:
+        """Run a program to its end; it must succeed."""
+        environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), **self.variables}
+        done = subprocess.run(
+            command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=WITHIN_S, check=False
+        )
+        assert done.returncode == 0, f"{command}: {done.stdout}{done.stderr}"
+        return done.stdout
+
+    def arrives(self, order: int) -> None:
+        """Wait until the receiver has verified this order."""
+        try:
+            line = self.verified.get(timeout=WITHIN_S)
+        except Empty:
+            pytest.fail(f"order {order} has not arrived")
+        assert " verified " in line
+        assert f'"order":{order}' in line.replace(" ", "").replace("\n", "")
+
+
+def _here(script: str) -> str:
+    return script.replace(".venv/bin/pipeline", f"{shlex.quote(sys.executable)} -m pipeline")
+
+
+@contextmanager
+def _talking(command: list[str], variables: Mapping[str, str]) -> Iterator[tuple[str, SimpleQueue[str]]]:
+    """A process that runs on; its first line, and the queue of the others."""
+    environment = {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
+    process = subprocess.Popen(
+        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+    )
+    lines: SimpleQueue[str] = SimpleQueue()
+    reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
+    reader.start()
+    try:
+        yield lines.get(timeout=120) if "up" in command else "", lines
+    finally:
+        process.terminate()
+        process.wait(60)
+        reader.join()
+
+
+def _read(process: subprocess.Popen[str], lines: SimpleQueue[str]) -> None:
+    assert process.stdout is not None
+    with process.stdout as talk:
+        for line in talk:
+            lines.put(line)
+    lines.put("")
+
+
+@pytest.fixture(scope="module")
+def platform(cluster: LiveCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Platform]:
+    """`pipeline up` on the run's broker, and the snippets up to the receiver."""
+    folder = tmp_path_factory.mktemp("readme")
+    port = claim(0, "the receiver", "")
+    pipeline = [sys.executable, "-m", "pipeline"]
+    places = ["--bootstrap-server", cluster.bootstrap, "--schema-registry", cluster.registry]
+    with _talking([*pipeline, "up", *places, "--data-dir", str(folder)], {}) as (ready, _):
+        assert ready.startswith("ready "), ready
+        said = dict(word.split("=", 1) for word in ready.split()[1:])
+        variables = {
+            "BOOTSTRAP": said["bootstrap"],
+            "REGISTRY": said["registry"],
+            "API": said["api"],
+            "KEY": (folder / "admin.key").read_text().strip(),
+            "PIPELINE_DATA_DIR": str(folder),
+        }
+        *commands, receive = _block("sh", "tenants create").replace("\\\n", " ").replace("9000", str(port)).splitlines()
+        with _talking(shlex.split(_here(receive)), variables) as (_, lines):
+            made = Platform(variables, folder, lines)
+            made.shell("\n".join(commands))
+            yield made
+
+
+@pytest.mark.kafka
+def test_the_second_terminal_knows_the_places(platform: Platform) -> None:
+    """The variables that the snippets use are the ones that it exports, and the key's file is where it says."""
+    exported = set(re.findall(r"^export (\w+)=", _block("sh", "export KEY"), re.MULTILINE))
+    assert exported == platform.variables.keys() - {"PIPELINE_DATA_DIR"}
+    (key,) = re.findall(r"cat data/(\S+)\)", _block("sh", "export KEY"))
+    assert (platform.folder / key).read_text().strip() == platform.variables["KEY"]
+
+
+@pytest.mark.kafka
+def test_the_python_service(platform: Platform) -> None:
+    """The Python snippet's event is delivered and verified."""
+    platform.run([sys.executable, "-c", _block("python", "AvroSerializer")])
+    platform.arrives(1)
+
+
+@pytest.mark.kafka
+def test_the_node_service(platform: Platform) -> None:
+    """The Node snippet's event is delivered and verified, with the packages that the text names."""
+    (packages,) = re.findall(r"`npm install ([^`]+)`", TEXT)
+    try:
+        program, modules = node(), node_modules(*packages.split())
+    except Missing as missing:
+        pytest.skip(f"README's Node snippet: {missing}")
+    (platform.folder / "node_modules").symlink_to(modules)
+    script = platform.folder / "shop.mjs"
+    script.write_text(_block("js", "kafkajs"))
+    platform.run([program, str(script)], platform.folder)
+    platform.arrives(2)
+
+
+@pytest.mark.kafka
+def test_the_rest_service(platform: Platform) -> None:
+    """The REST snippet's event is delivered and verified."""
+    if shutil.which("curl") is None:
+        pytest.skip("README's REST snippet: curl is not installed")
+    platform.shell(_block("sh", "curl"))
+    platform.arrives(3)
