@@ -89,7 +89,7 @@ async def router(place: Place) -> AsyncIterator[Wired]:
     codec, publisher = await Codec.open(settings), Publisher(settings)
     async with Table(settings, _VIEW) as table:
         worker = Router(codec, ViewSubscribers(table, codec), Undertaker(codec, now_ms))
-        learn = Learning(codec)
+        learn = Learning(codec, lambda: table.heads)
 
         async def caught_up(batch: Batch) -> None:
             await table.caught_up(batch.ends)
@@ -122,7 +122,7 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
             random.random,
             _told(AttemptMeter(place.metrics)),
         )
-        learn = Learning(codec)
+        learn = Learning(codec, lambda: table.heads)
 
         def process(fail: Callable[[BaseException], None]) -> Doing:
             return Doing(worker, publisher, learn, fail, AT_ONCE)

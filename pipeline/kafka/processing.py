@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
+from itertools import chain
 
 import structlog
 
@@ -27,13 +28,15 @@ class Learning:
     """Asks the registry for the schemas of a batch; while it is down the stage waits, and `waiting` says so."""
 
     codec: Codec
+    others: Callable[[], Iterable[bytes]] = tuple
+    """Values that are decoded beside the batch: those of the views."""
     waiting: str | None = None
 
     async def __call__(self, batch: Batch) -> None:
         """Return when every schema of the batch is known, or known to be unknown."""
         while True:
             try:
-                await self.codec.learn(record.value for record, _ in batch)
+                await self.codec.learn(chain((record.value for record, _ in batch), self.others()))
             except Unreachable as error:
                 if self.waiting is None:
                     _log.warning("waiting", reason=str(error))
@@ -56,8 +59,8 @@ class Deciding:
 
     async def __call__(self, batch: Batch) -> None:
         """Return when all of the batch has been handed to the publisher."""
-        await self.learn(batch)
         await self.caught_up(batch)
+        await self.learn(batch)
         for record, progress in batch:
             if progress.start():
                 await self.publisher.room()

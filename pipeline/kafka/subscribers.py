@@ -4,14 +4,20 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable
+from typing import TypeVar
 
-from pipeline.flow.subscription import Subscription, Tenant
+import structlog
+
+from pipeline.errors import Undecodable
+from pipeline.flow.subscription import Tenant
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.table import Table
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
 from pipeline.ports import Tenancy
 from pipeline.profiles import PROFILES, Profile
 
+T = TypeVar("T")
+_log = structlog.get_logger()
 _TENANTS = 10_000
 _TYPES = 1_000
 """How many tenants, and event types of each, are remembered ready for use."""
@@ -34,10 +40,10 @@ class ViewSubscribers:
         """The tenant with its product and its webhooks; None if there is no such tenant."""
         if (known := self._known.get(tenant)) is not None:
             return known
-        record = self._table.get(TENANTS, tenant)
-        if record is None:
+        held = _readable(self._codec.decode_tenant, self._table.get(TENANTS, tenant), tenant)
+        if held is None or held.profile not in PROFILES:
             return None
-        self._known[tenant] = made = self._tenancy(self._codec.decode_tenant(record))
+        self._known[tenant] = made = self._tenancy(held)
         if len(self._known) > _TENANTS:
             self._known.popitem(last=False)
         return made
@@ -47,17 +53,24 @@ class ViewSubscribers:
         return Tenancy(tenant, profile, _Wanting([] if profile.unmet(tenant) else self._matchers(tenant.id, profile)))
 
     def _matchers(self, tenant: str, profile: Profile) -> list[tuple[str, Callable[[str], bool]]]:
-        subscriptions = (self._subscription(key) for key in self._table.keys(SUBSCRIPTIONS, tenant))
-        return [
-            (held.webhook, profile.compile_matcher(held)) for held in subscriptions if held is not None and held.active
-        ]
-
-    def _subscription(self, key: str) -> Subscription | None:
-        record = self._table.get(SUBSCRIPTIONS, key)
-        return None if record is None else self._codec.decode_subscription(record)
+        keys = self._table.keys(SUBSCRIPTIONS, tenant)
+        decode = self._codec.decode_subscription
+        every = (_readable(decode, self._table.get(SUBSCRIPTIONS, key), key) for key in keys)
+        return [(held.webhook, profile.compile_matcher(held)) for held in every if held is not None and held.active]
 
     def _forget(self, _topic: str, key: str) -> None:
         self._known.pop(key.partition("/")[0], None)
+
+
+def _readable(decode: Callable[[bytes], T], record: bytes | None, key: str) -> T | None:
+    """The record, decoded. One that can never be read is as good as absent, and says so in the log."""
+    if record is None:
+        return None
+    try:
+        return decode(record)
+    except Undecodable as error:
+        _log.error("a control record cannot be read", key=key, reason=str(error))
+        return None
 
 
 class _Wanting:

@@ -16,17 +16,19 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
-from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException, TopicPartition
+from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.errors import Unreachable
-from pipeline.kafka.clients import consumer_config
+from pipeline.kafka.clients import client_config, consumer_config
 from pipeline.settings import Settings
 
 _BATCH = 10_000
 _POLL_S = 0.25
 _ASK_S = 10.0
+_HEAD = 5
 
 Row = tuple[str, int, int, str | None, bytes | None]
 """Topic, partition, position after it, key (None: no record, only a new position), value (None: a tombstone)."""
@@ -60,9 +62,12 @@ class Table:
         self._rows = {topic: _Rows() for topic in topics}
         self._positions: dict[Partition, int] = {}
         self._waiting: list[tuple[dict[Partition, int], asyncio.Future[None]]] = []
+        self.heads: set[bytes] = set()
+        """The first five bytes of the values seen: which schemas they were written with."""
         self._watchers: list[Callable[[str, str], None]] = []
         self._consumer = Consumer(consumer_config(settings, group_id="pipeline-view", enable_partition_eof=True))
-        self._asker = Consumer(consumer_config(settings, group_id="pipeline-view"))
+        config: dict[str, Any] = client_config(settings)
+        self._asker = AdminClient(config)
         self._thread = threading.Thread(target=self._read, name="view", daemon=True)
         self._stop = threading.Event()
         self._loop = asyncio.get_running_loop()
@@ -82,7 +87,6 @@ class Table:
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._consumer.close)
-        await asyncio.to_thread(self._asker.close)
 
     def get(self, topic: str, key: str) -> bytes | None:
         """The record of that key, encoded."""
@@ -107,11 +111,11 @@ class Table:
 
     def ask_ends(self) -> dict[Partition, int]:
         """`ends`, for a caller in a thread of its own."""
+        asked = {TopicPartition(*partition): OffsetSpec.latest() for partition in self._partitions()}
+        level = IsolationLevel.READ_COMMITTED
         try:
-            return {
-                partition: self._asker.get_watermark_offsets(TopicPartition(*partition), timeout=_ASK_S)[1]
-                for partition in self._partitions()
-            }
+            answers = self._asker.list_offsets(asked, isolation_level=level, request_timeout=_ASK_S)
+            return {(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
         except KafkaException as error:
             raise Unreachable(f"Kafka does not say where its topics end: {error.args[0].str()}") from error
 
@@ -158,6 +162,7 @@ class Table:
         for topic, partition, position, key, value in rows:
             self._positions[topic, partition] = position
             if key is not None:
+                self.heads.add(value[:_HEAD] if value else b"")
                 self._rows[topic].put(key, value)
                 for changed in self._watchers:
                     changed(topic, key)

@@ -17,7 +17,7 @@ import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
-from pipeline.cli.run import GRACE_S
+from pipeline.cli._stages import GRACE_S
 from pipeline.settings import _SECRETS, KAFKA_PREFIX, PREFIX, Settings
 from tests.deploy import composed
 

@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from dataclasses import fields
 from pathlib import Path
 
+from typer.testing import CliRunner
+
 from pipeline import errors
-from pipeline.cli import INTERRUPTED
-from pipeline.cli.run import GRACE_S
+from pipeline.cli import INTERRUPTED, app
+from pipeline.cli._stages import GRACE_S
 from pipeline.flow.deadletter import Reason
 from pipeline.kafka import feed
 from pipeline.settings import _SECRETS, PREFIX, Settings
@@ -71,10 +73,6 @@ def test_the_times_are_the_codes() -> None:
 
 def test_its_commands_are_commands() -> None:
     """Every `pipeline …` in the text is a command that the command line knows."""
-    from typer.testing import CliRunner  # noqa: PLC0415
-
-    from pipeline.cli import app  # noqa: PLC0415
-
     named = set(re.findall(r"`pipeline ([^`]+)`", TEXT))
     assert len(named) >= 7
     for line in named:

@@ -20,12 +20,13 @@ from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.embedded.addresses import claim
+from pipeline.settings import Settings
 from tests.live_cluster import LiveCluster
 from tests.node_packages import Missing, node, node_modules
 
 ROOT = Path(__file__).parents[2]
 TEXT = (ROOT / "README.md").read_text(encoding="utf-8")
-BLOCKS = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
+BLOCKS: list[tuple[str, str]] = re.findall(r"^```(\w+)\n(.*?)^```$", TEXT, re.MULTILINE | re.DOTALL)
 WITHIN_S = 60.0
 
 
@@ -66,12 +67,10 @@ def test_its_map_has_every_folder_of_the_product() -> None:
 
 def test_its_secrets_are_ones_that_can_be_used() -> None:
     """The two commands write a file from which the settings read a key of encryption and one of the API."""
-    from pipeline.settings import Settings  # noqa: PLC0415
-
     lines = [line.rpartition(" >")[0].rstrip("> ") for line in _block("sh", "> .env").splitlines()]
     made = [subprocess.run(["sh", "-c", line], capture_output=True, text=True, check=True).stdout for line in lines]
     settings = Settings.read(dict(line.strip().split("=", 1) for line in made))
-    assert [len(key) for _, key in settings.keys()] == [32]
+    assert [len(key) for _, key in list(settings.keys())] == [32]
     assert len(settings.admin_key) >= 32
 
 
