@@ -78,7 +78,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wired]:
             yield Wired(_deps(settings, vault, directory, control, EventIngest(codec, publisher)), control.ended)
         finally:
             await publisher.close()
-            codec.client.close()
+            codec.close()
 
 
 def _deps(settings: Settings, vault: Vault, directory: Directory, control: ControlWriter, ingest: EventIngest) -> Deps:

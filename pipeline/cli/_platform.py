@@ -15,7 +15,8 @@ from pipeline.embedded import EmbeddedCluster, Role, Supervisor
 from pipeline.embedded.addresses import HOST, claim, free_port
 from pipeline.embedded.datadir import DataDir
 from pipeline.errors import UsageError
-from pipeline.kafka import schemas, topics
+from pipeline.flow.retry import Ladder
+from pipeline.kafka import schemas, starts, topics
 from pipeline.kafka.coordinators import await_coordinators
 from pipeline.settings import Settings
 
@@ -26,8 +27,8 @@ LOOPBACK = "127.0.0.0/8 ::1/128"
 LOCAL: Mapping[str, str] = {"PIPELINE_EGRESS_ALLOW": LOOPBACK, "PIPELINE_EGRESS_HTTP": "true"}
 """The environment's defaults here: endpoints may live on this machine, and without TLS."""
 
-EMBEDDED_PARTITIONS, PARTITIONS = 4, 12
-_BROKERS_CHOICE = -1
+_EMBEDDED, _NAMED = (4, 1), (12, -1)
+"""Partitions and copies of each topic; -1 leaves it to the broker."""
 _READY_S = 90.0
 
 
@@ -105,11 +106,15 @@ async def _prepare(settings: Settings, *, embedded: bool) -> None:
 
 
 def _make_topics(settings: Settings, *, embedded: bool) -> None:
+    """What is missing: topics, and the place where a group starts to read one."""
     if embedded:
         await_coordinators(settings, topics.groups(()))
-        topics.create(settings, EMBEDDED_PARTITIONS, 1)
-    else:
-        topics.create(settings, PARTITIONS, _BROKERS_CHOICE)
+    there = topics.existing(topics.admin(settings))
+    if any(topic.name not in there for topic in topics.catalogue(Ladder.parse(settings.ladder))):
+        topics.create(settings, *(_EMBEDDED if embedded else _NAMED))
+        return
+    for group, names in topics.groups(there).items():
+        starts.ensure(settings, group, names, "earliest")
 
 
 @asynccontextmanager

@@ -6,7 +6,7 @@ import asyncio
 import random
 import time
 from collections.abc import AsyncIterator, Callable, Coroutine
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
 
@@ -83,11 +83,20 @@ def now_ms() -> int:
 
 
 @asynccontextmanager
+async def _opened(
+    settings: Settings, writes: tuple[str, ...], linger_ms: int = 2
+) -> AsyncIterator[tuple[Codec, Publisher]]:
+    """What every stage has. Raises `UsageError` when a topic that it writes is not there."""
+    await asyncio.to_thread(starts.require, settings, writes)
+    with closing(await Codec.open(settings)) as codec:
+        yield codec, Publisher(settings, linger_ms=linger_ms)
+
+
+@asynccontextmanager
 async def router(place: Place) -> AsyncIterator[Wired]:
     """`events` in, `deliveries` out."""
-    settings = place.settings
-    codec, publisher = await Codec.open(settings), Publisher(settings)
-    async with Table(settings, _VIEW) as table:
+    settings, writes = place.settings, (topics.DELIVERIES, topics.DEAD_LETTERS)
+    async with _opened(settings, writes) as (codec, publisher), Table(settings, _VIEW) as table:
         worker = Router(codec, ViewSubscribers(table, codec), Undertaker(codec, now_ms))
         learn = Learning(codec, lambda: table.heads)
 
@@ -104,12 +113,12 @@ async def router(place: Place) -> AsyncIterator[Wired]:
 @asynccontextmanager
 async def sender(place: Place) -> AsyncIterator[Wired]:
     """`deliveries` in, requests out, `attempts`, tiers and dead letters as they end."""
-    settings = place.settings
+    settings, ladder = place.settings, Ladder.parse(place.settings.ladder)
     vault = Vault(settings.keys())
-    codec, publisher = await Codec.open(settings), Publisher(settings)
+    writes = (topics.ATTEMPTS, topics.DEAD_LETTERS, *(tier.topic for tier in ladder.tiers))
     policy = EgressPolicy.parse(settings.egress_allow, https_required=not settings.egress_http)
     client = DeliveryClient(policy, ca_file=settings.egress_ca, proxy=settings.egress_proxy)
-    async with Table(settings, _VIEW) as table:
+    async with aclosing(client), _opened(settings, writes) as (codec, publisher), Table(settings, _VIEW) as table:
         worker = Sender(
             codec,
             ViewTargets(table, codec, vault),
@@ -117,7 +126,7 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
             publisher,
             Undertaker(codec, now_ms),
             Repeats(),
-            Ladder.parse(settings.ladder),
+            ladder,
             now_ms,
             random.random,
             _told(AttemptMeter(place.metrics)),
@@ -127,26 +136,23 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
         def process(fail: Callable[[BaseException], None]) -> Doing:
             return Doing(worker, publisher, learn, fail, AT_ONCE)
 
-        try:
-            source = await place.source("sender", (topics.DELIVERIES,))
-            yield Wired(Stage(settings, source, process), publisher, lambda: learn.waiting)
-        finally:
-            await client.aclose()
+        source = await place.source("sender", (topics.DELIVERIES,))
+        yield Wired(Stage(settings, source, process), publisher, lambda: learn.waiting)
 
 
 @asynccontextmanager
 async def delay(place: Place) -> AsyncIterator[Wired]:
     """Every tier that exists in, the next tier or `deliveries` out."""
     settings, ladder = place.settings, Ladder.parse(place.settings.ladder)
-    codec, publisher = await Codec.open(settings), Publisher(settings, linger_ms=1)
     admin = await asyncio.to_thread(topics.admin, settings)
     names = topics.delayed(await asyncio.to_thread(topics.existing, admin))
     waits = {name: topic_span_ms(name) or 0 for name in names} | {tier.topic: tier.wait_ms for tier in ladder.tiers}
-    worker = Delay(ladder, Undertaker(codec, now_ms))
-    holding = Holding(worker, waits, publisher)
-    source = await place.source("delay", names, paused=lambda: holding.paused)
-    stage = Stage(settings, source, holding.processing)
-    yield Wired(stage, publisher, lambda: None, (holding.run(), holding.tick()))
+    writes = (topics.DELIVERIES, topics.DEAD_LETTERS, topics.CLOCK, *(tier.topic for tier in ladder.tiers))
+    async with _opened(settings, writes, linger_ms=1) as (codec, publisher):
+        holding = Holding(Delay(ladder, Undertaker(codec, now_ms)), waits, publisher)
+        source = await place.source("delay", names, paused=lambda: holding.paused)
+        stage = Stage(settings, source, holding.processing)
+        yield Wired(stage, publisher, lambda: None, (holding.run(), holding.tick()))
 
 
 WIRINGS: dict[str, Callable[[Place], AbstractAsyncContextManager[Wired]]] = {

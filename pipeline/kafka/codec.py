@@ -58,6 +58,10 @@ class Codec:
         ids = await asyncio.to_thread(schemas.ids, client)
         return cls(client, {schemas.SUBJECTS[subject]: _HEAD.pack(0, number) for subject, number in ids.items()})
 
+    def close(self) -> None:
+        """Let go of the registry."""
+        self.client.close()
+
     async def learn(self, values: Iterable[bytes | None]) -> None:
         """Know the schema ids in these values before they are decoded. Raises `Unreachable`: wait, and call again."""
         now = time.monotonic()

@@ -77,8 +77,8 @@ def ask(call: Callable[[], T]) -> T:
 
 def register(settings: Settings) -> dict[str, int]:
     """Register every schema, BACKWARD compatible: subject → id. Raises `PipelineError` where the registry refuses."""
-    client = registry(settings)
-    return {subject: _register(client, subject, _schema(name)) for subject, name in SUBJECTS.items()}
+    with registry(settings) as client:
+        return {subject: _register(client, subject, _schema(name)) for subject, name in SUBJECTS.items()}
 
 
 def _register(client: SchemaRegistryClient, subject: str, schema: Schema) -> int:
@@ -117,18 +117,16 @@ def written(client: SchemaRegistryClient, schema_id: int) -> dict[str, Any] | No
 
 def check(settings: Settings) -> list[str]:
     """What stands between our schemas and those registered, a line each: missing, or unable to read the latest."""
-    client = registry(settings)
-    lines = []
-    for subject, name in SUBJECTS.items():
-        try:
-            latest = ask(lambda s=subject: client.get_latest_version(s)).schema  # type: ignore[misc]
-        except SchemaRegistryError:
-            lines.append(f"! {subject}: not registered")
-            continue
-        lines += [
-            f"! {subject}: {reason}" for reason in incompatibilities(load(name), json.loads(latest.schema_str or ""))
-        ]
-    return lines
+    with registry(settings) as client:
+        return [line for subject, name in SUBJECTS.items() for line in _differences(client, subject, load(name))]
+
+
+def _differences(client: SchemaRegistryClient, subject: str, own: dict[str, Any]) -> list[str]:
+    try:
+        latest = ask(lambda: client.get_latest_version(subject)).schema
+    except SchemaRegistryError:
+        return [f"! {subject}: not registered"]
+    return [f"! {subject}: {reason}" for reason in incompatibilities(own, json.loads(latest.schema_str or ""))]
 
 
 def incompatibilities(reader: dict[str, Any], writer: dict[str, Any]) -> list[str]:

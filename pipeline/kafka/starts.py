@@ -38,6 +38,13 @@ def ensure(settings: Settings, group: str, names: tuple[str, ...], start: str | 
         raise Unreachable(f"Kafka does not tell the offsets of {group}: {error.args[0].str()}") from error
 
 
+def require(settings: Settings, names: tuple[str, ...]) -> None:
+    """See that these topics are there, before anything is written to them. Raises `UsageError`, `Unreachable`."""
+    there = topics.existing(topics.admin(settings))
+    if absent := [name for name in names if name not in there]:
+        raise UsageError(f"topic {absent[0]} is not there: run `pipeline topics create`")
+
+
 def _missing(client: AdminClient, group: str, names: tuple[str, ...]) -> list[TopicPartition]:
     counts = topics.existing(client)
     if absent := [name for name in names if name not in counts]:

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from pipeline.flow.deadletter import DeadLetter, Reason, Source
 from pipeline.flow.deliver import Attempt, Delivery
 from pipeline.ports import Clock, Codec, Outgoing, Record
 
 TOPIC = "retry-dlq"
-_CARRIED = 4 * 1024 * 1024
-"""A larger value is not carried: the letter points to it, with its digest and its first 64 KiB."""
 _FIRST_BYTES = 64 * 1024
+_MOST = 8 * 1024 * 1024 - _FIRST_BYTES
+"""What the topic takes, less room for the batch around it. A larger letter points to its record: see `_cut`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +32,6 @@ class Undertaker:
         attempt: Attempt | None = None,
     ) -> Outgoing:
         """The dead letter of a record; with its delivery and last attempt where there was one."""
-        large = len(record.value or b"") > _CARRIED
         letter = DeadLetter(
             id=_id(record, reason),
             reason=reason,
@@ -40,14 +39,30 @@ class Undertaker:
             source=Source(record.topic, record.partition, record.offset),
             time_ms=self.clock(),
             key=record.key,
-            value=record.value[:_FIRST_BYTES] if large and record.value else record.value,
+            value=record.value,
             headers=record.headers,
-            digest=hashlib.sha256(record.value).digest() if large and record.value else None,
-            delivery=None if large else delivery,
+            delivery=delivery,
             last_attempt=attempt,
         )
-        key = delivery.path.encode() if delivery else record.key
+        out = self._written(letter)
+        return out if out.size <= _MOST else self._written(_cut(letter))
+
+    def _written(self, letter: DeadLetter) -> Outgoing:
+        key = letter.delivery.path.encode() if letter.delivery else letter.key
         return Outgoing(TOPIC, key, self.codec.encode_dead_letter(letter))
+
+
+def _cut(letter: DeadLetter) -> DeadLetter:
+    """Digest and first 64 KiB of the value (compressed, a record of any size may have come). A delivery stays if it can."""
+    value, delivery = letter.value or b"", letter.delivery
+    return replace(
+        letter,
+        key=letter.key and letter.key[:_FIRST_BYTES],
+        value=value[:_FIRST_BYTES],
+        headers=letter.headers if sum(len(name) + len(text) for name, text in letter.headers) <= _FIRST_BYTES else (),
+        digest=hashlib.sha256(value).digest(),
+        delivery=delivery if delivery and len(delivery.body) < _MOST - 8 * _FIRST_BYTES else None,
+    )
 
 
 def _id(record: Record, reason: Reason) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import json
 import re
 import shutil
@@ -11,6 +12,7 @@ import tomllib
 import zipfile
 from collections.abc import Iterator
 from dataclasses import fields
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import NamedTuple
 
@@ -91,6 +93,29 @@ def test_the_image_holds_no_broker() -> None:
     assert not names & embedded
     assert needed <= names
     assert len(re.findall(r"^[a-z0-9-]+==", listed, re.MULTILINE)) <= listed.count("--hash=sha256:")
+
+
+def _imported(path: Path) -> set[str]:
+    """The top-level names of the modules that a file imports, wherever in it."""
+    nodes = list(ast.walk(ast.parse(path.read_text(encoding="utf-8"))))
+    whole = {alias.name for node in nodes if isinstance(node, ast.Import) for alias in node.names}
+    parts = {node.module or "" for node in nodes if isinstance(node, ast.ImportFrom)}
+    return {name.partition(".")[0] for name in whole | parts}
+
+
+def test_the_image_holds_what_is_imported() -> None:
+    """Every package that the product's modules import, but those of the embedded broker, is on the image's list."""
+    files = [path for path in (ROOT / "pipeline").rglob("*.py") if path.parent.name != "embedded"]
+    foreign = set().union(*map(_imported, files)) - sys.stdlib_module_names - {"pipeline"}
+    offered = packages_distributions()
+    listed = (ROOT / "requirements" / "image.txt").read_text(encoding="utf-8")
+    assert "confluent_kafka" in foreign
+    assert not [name for name in sorted(foreign) if not any(f"\n{_plain(one)}==" in listed for one in offered[name])]
+
+
+def _plain(name: str) -> str:
+    """A distribution's name as lists write it (PEP 503)."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def test_it_starts_the_command_line() -> None:

@@ -180,7 +180,7 @@ def _variables(settings: Settings) -> dict[str, str]:
         "PIPELINE_DATA_DIR": str(settings.data_dir),
         "PIPELINE_LADDER": settings.ladder,
         "PIPELINE_EGRESS_ALLOW": settings.egress_allow,
-        "PIPELINE_INSTANCE_ID": settings.instance_id, "PIPELINE_KAFKA_ISOLATION_LEVEL": "read_uncommitted",
+        "PIPELINE_INSTANCE_ID": settings.instance_id,
     }
 
 
