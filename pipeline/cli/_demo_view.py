@@ -36,7 +36,7 @@ class View:
         self._console = Console(stderr=sys.stderr.isatty() or not sys.stdout.isatty(), highlight=False)
         self._live: Live | None = None
         self._requests: deque[Text] = deque(maxlen=_REQUESTS)
-        self._said, self._at = "", 0.0
+        self._said, self._at = "", time.monotonic()
 
     def say(self, line: str) -> None:
         """A sentence about what goes on."""

@@ -104,6 +104,11 @@ async def _demo(plan: Plan, output: Format, *, once: bool) -> int:
             until = time.monotonic() + SETTLED_S if once else None
             with Rest(running.api_url, running.api_key) as api:
                 show = await _Show.of(api, endpoints, view)
+                if not once:
+                    place = f"PIPELINE_DATA_DIR={running.data_dir}"
+                    view.say(
+                        f"look around from another terminal: {place} pipeline webhooks list {show.parts[0].tenant}"
+                    )
                 left = await show.perform(running, until)
             return _result(show.score, left, output)
 

@@ -12,12 +12,12 @@ import typer
 from pipeline.cli import _output
 from pipeline.cli._options import API_FILE, Bootstrap, DataDir, Output
 from pipeline.cli._output import Format
+from pipeline.cli.run import STAGES
 from pipeline.kafka.lag import GroupLag, measure
 from pipeline.settings import Settings
 
 app = typer.Typer()
 
-STAGES = ("router", "sender", "delay")
 COLUMNS = ("stage", "group", "members", "lag_records", "lag_seconds", "per_second")
 
 

@@ -254,8 +254,8 @@ class Feed:
     async def _accept(self, records: list[Record], ends: dict[Partition, int]) -> None:
         seen = []
         for record in records:
-            if (progress := self.tracker.partitions.get((record.topic, record.partition))) is not None:
-                progress.see(record.offset)
+            progress = self.tracker.partitions.get((record.topic, record.partition))
+            if progress is not None and progress.see(record.offset):
                 seen.append((record, progress))
         await self._put(Batch(seen, ends))
 

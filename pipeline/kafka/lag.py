@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -58,7 +58,9 @@ class GroupLag:
         return None if None in ages else max((age for age in ages if age is not None), default=0.0)
 
 
-def measure(settings: Settings, groups: Collection[str], interval_s: float) -> list[GroupLag]:
+def measure(
+    settings: Settings, groups: Collection[str], interval_s: float, pause: Callable[[float], None] = time.sleep
+) -> list[GroupLag]:
     """Look twice, `interval_s` seconds apart. Blocks. Raises `Unreachable`.
 
     Ages compare the records' timestamps with this machine's clock.
@@ -67,7 +69,7 @@ def measure(settings: Settings, groups: Collection[str], interval_s: float) -> l
     try:
         before, since = {group: _committed(admin, group) for group in groups}, time.monotonic()
         members = {group: _members(admin, group) for group in groups}
-        time.sleep(max(interval_s, 0.0))
+        pause(interval_s)
         after, elapsed = {group: _committed(admin, group) for group in groups}, time.monotonic() - since
         ends = _ends(admin, {place for offsets in after.values() for place in offsets})
         oldest = {group: _oldest(settings, _unfinished(offsets, ends)) for group, offsets in after.items()}

@@ -26,10 +26,13 @@ class Progress:
     started: int = 0
     open: bool = True
 
-    def see(self, offset: int) -> None:
-        """An offset has been read and is now unfinished."""
+    def see(self, offset: int) -> bool:
+        """An offset has been read and is now unfinished; False for one that was seen before."""
+        if self.next is not None and offset < self.next:
+            return False
         self.unfinished[offset] = None
         self.next = offset + 1
+        return True
 
     def start(self) -> bool:
         """Whether work on a record may begin; if so it counts as in flight until it is finished."""

@@ -53,7 +53,7 @@ class Undertaker:
 
 
 def _cut(letter: DeadLetter) -> DeadLetter:
-    """Digest and first 64 KiB of the value (compressed, a record of any size may have come). A delivery stays if it can."""
+    """The value as digest and first 64 KiB (compressed, any size may have come); a delivery stays if it can."""
     value, delivery = letter.value or b"", letter.delivery
     return replace(
         letter,

@@ -36,11 +36,12 @@ class Router:
         """What the record causes. Raises nothing for a record that is bad."""
         try:
             event = self.codec.event(record)
+            wrong = fault(event)
+            tenancy = None if wrong else self.subscribers.of(event.tenant)
         except Undecodable as error:
             return [self.undertaker.bury(record, Reason(error.reason), str(error))]
-        if wrong := fault(event):
+        if wrong:
             return [self.undertaker.bury(record, Reason.INVALID, wrong)]
-        tenancy = self.subscribers.of(event.tenant)
         if tenancy is None:
             return [self.undertaker.bury(record, Reason.UNKNOWN_TENANT, f"tenant {event.tenant!r} is not known")]
         if refusal := tenancy.profile.refusal(event):

@@ -100,10 +100,13 @@ class Sender:
 
     async def _target(self, delivery: Delivery) -> Target | None:
         """The webhook, if it is there and active; known to be gone only when the view is as new as the router's was."""
-        target = self.targets.find(delivery.tenant, delivery.webhook)
-        if target is None:
+        if (target := self._active(delivery)) is None:
             await self.targets.reached(delivery.origin.subscriptions_offset)
-            target = self.targets.find(delivery.tenant, delivery.webhook)
+            target = self._active(delivery)
+        return target
+
+    def _active(self, delivery: Delivery) -> Target | None:
+        target = self.targets.find(delivery.tenant, delivery.webhook)
         return target if target is not None and target.subscription.active else None
 
     async def _sent(self, copy: _Copy, target: Target) -> Attempt:

@@ -6,9 +6,7 @@ would have of itself is put in their place: its addresses, its ports and the fol
 
 from __future__ import annotations
 
-import os
 import re
-import signal
 import subprocess
 import sys
 import time
@@ -21,6 +19,8 @@ import yaml
 
 from pipeline.embedded import artifacts
 from pipeline.embedded.java import find_java
+from pipeline.embedded.leash import Child
+from tests.leashed import leashed
 
 ROOT = Path(__file__).parents[2]
 SECRETS = {
@@ -31,6 +31,8 @@ SECRETS = {
 
 _VARIABLE = re.compile(r"\$(?:(?P<escaped>\$)|\{(?P<name>\w+)(?:(?P<how>:-|:\?)(?P<text>[^}]*))?\})")
 _READY_S = 90.0
+_JVM = ("-Xmx512m", "-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+"""Small and quick to start; what the images give their machines is another matter."""
 _LOOK_S = 0.1
 
 
@@ -97,42 +99,34 @@ def bare(service: Mapping[str, Any], folder: Path) -> dict[str, str]:
 
 
 @contextmanager
-def started(command: list[str], service: Mapping[str, Any], folder: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """A process in the service's bare environment, its output in `folder/output`; killed at the end if need be."""
+def started(command: list[str], service: Mapping[str, Any], folder: Path) -> Iterator[Child]:
+    """A process in the service's bare environment and a folder of its own."""
     folder.mkdir(parents=True, exist_ok=True)
-    with (folder / "output").open("wb") as output:
-        process = subprocess.Popen(
-            command, env=bare(service, folder), cwd=folder, stdout=output, stderr=output, start_new_session=True
-        )
-    try:
-        yield process
-    finally:
-        if process.poll() is None:
-            os.killpg(process.pid, signal.SIGKILL)
-        process.wait()
+    with leashed(folder.name, command, folder, bare(service, folder), folder) as child:
+        yield child
 
 
-def await_healthy(service: Mapping[str, Any], process: subprocess.Popen[bytes], folder: Path) -> None:
+def await_healthy(service: Mapping[str, Any], child: Child, folder: Path) -> None:
     """Run the service's own health check until it passes. Fails when the process ends or takes too long."""
     check, until = service["healthcheck"]["test"], time.monotonic() + _READY_S
     assert check[0] == "CMD"
     while (done := subprocess.run(check[1:], env=bare(service, folder), capture_output=True, check=False)).returncode:
-        said = (folder / "output").read_text(errors="replace")[-3000:]
-        assert process.poll() is None, f"it ended with {process.returncode}: {said}"
-        assert time.monotonic() < until, f"not healthy: {done.stderr.decode()[-1000:]}; it said: {said}"
+        code = child.code()
+        assert code is None, f"it ended with {code}: {child.last_words(30)}"
+        assert time.monotonic() < until, f"not healthy: {done.stderr.decode()[-1000:]}; {child.last_words(30)}"
         time.sleep(_LOOK_S)
 
 
 def kafka_command(service: Mapping[str, Any], folder: Path) -> list[str]:
     """Do what Kafka's image does at its start: its own tool makes the settings of the variables, and formats."""
-    java = [str(find_java()), "-cp", ":".join(map(str, _programs().kafka_classpath))]
+    java = [str(find_java()), *_JVM, "-cp", ":".join(map(str, _programs().kafka_classpath))]
     settings = _settings_folders(folder)
     options = [part for name, path in settings.items() for part in (f"--{name}-configs-dir", str(path))]
     environment = {"CLUSTER_ID": "5L6g3nShT-eMCtK--X86sw", **bare(service, folder)}  # the image's own default
     setup = [*java, "kafka.docker.KafkaDockerWrapper", "setup", *options]
     done = subprocess.run(setup, env=environment, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
-    return [java[0], "-Xmx512m", *java[1:], "kafka.Kafka", str(settings["final"] / "server.properties")]
+    return [*java, "kafka.Kafka", str(settings["final"] / "server.properties")]
 
 
 def _settings_folders(folder: Path) -> dict[str, Path]:
@@ -148,7 +142,7 @@ def registry_command(port: int) -> list[str]:
     """The registry's program, which its image starts, on this port."""
     where = {"quarkus.http.host": "127.0.0.1", "quarkus.http.port": port, "quarkus.management.port": 0}
     options = [f"-D{name}={value}" for name, value in where.items()]
-    return [str(find_java()), "-Xmx256m", *options, "-jar", str(_programs().registry_jar)]
+    return [str(find_java()), *_JVM, *options, "-jar", str(_programs().registry_jar)]
 
 
 def _programs() -> artifacts.Programs:

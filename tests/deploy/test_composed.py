@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import signal
 import subprocess
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +12,7 @@ import pytest
 
 from pipeline.embedded.addresses import claim
 from tests.deploy import composed
+from tests.leashed import told_to_stop
 
 pytestmark = pytest.mark.kafka
 
@@ -61,11 +60,11 @@ def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Machine]:
 
 def _set_up(machine: Machine) -> str:
     service, folder = machine.services["setup"], machine.folder / "setup"
-    with composed.started(composed.command_of(service), service, folder) as process:
-        code = process.wait(60)
-    said = (folder / "output").read_text()
-    assert code == 0, said
-    return said
+    with composed.started(composed.command_of(service), service, folder) as child:
+        code = child.process.wait(60)
+    output = child.log.read_text()
+    assert code == 0, output
+    return output
 
 
 def test_the_set_up_can_be_repeated(machine: Machine) -> None:
@@ -85,13 +84,9 @@ def test_the_volume_holds_kafkas_records(machine: Machine) -> None:
 def test_a_stage_becomes_healthy_and_drains(machine: Machine, name: str) -> None:
     """With just its variables it passes its own health check; told to stop, it ends by itself within the grace."""
     service, folder = machine.own(name), machine.folder / name
-    with composed.started(composed.command_of(service), service, folder) as process:
-        composed.await_healthy(service, process, folder)
-        told = time.monotonic()
-        process.send_signal(signal.SIGTERM)
-        code = process.wait(float(service["stop_grace_period"].removesuffix("s")))
-    assert code == 0, (folder / "output").read_text()
-    assert time.monotonic() - told < 25
+    with composed.started(composed.command_of(service), service, folder) as child:
+        composed.await_healthy(service, child, folder)
+        told_to_stop(child, float(service["stop_grace_period"].removesuffix("s")))
 
 
 @pytest.mark.parametrize(("name", "secret"), [("sender", "encryption keys"), ("api", "admin key")])

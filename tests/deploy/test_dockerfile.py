@@ -108,7 +108,7 @@ def test_the_image_holds_what_is_imported() -> None:
     files = [path for path in (ROOT / "pipeline").rglob("*.py") if path.parent.name != "embedded"]
     foreign = set().union(*map(_imported, files)) - sys.stdlib_module_names - {"pipeline"}
     offered = packages_distributions()
-    listed = (ROOT / "requirements" / "image.txt").read_text(encoding="utf-8")
+    listed = "\n" + (ROOT / "requirements" / "image.txt").read_text(encoding="utf-8")
     assert "confluent_kafka" in foreign
     assert not [name for name in sorted(foreign) if not any(f"\n{_plain(one)}==" in listed for one in offered[name])]
 

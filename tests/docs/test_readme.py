@@ -8,19 +8,18 @@ import shlex
 import shutil
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from queue import Empty, SimpleQueue
 
 import pytest
 from typer.testing import CliRunner
 
 from pipeline.cli import app
 from pipeline.embedded.addresses import claim
+from pipeline.embedded.leash import Child
 from pipeline.settings import Settings
+from tests.leashed import leashed, said, told_to_stop
 from tests.live_cluster import LiveCluster
 from tests.node_packages import Missing, node, node_modules
 
@@ -80,7 +79,7 @@ class Platform:
 
     variables: Mapping[str, str]
     folder: Path
-    verified: SimpleQueue[str]
+    receiver: Child
 
     def shell(self, script: str) -> str:
         """Run a shell snippet as it is, but with this environment's program."""
@@ -97,42 +96,11 @@ class Platform:
 
     def arrives(self, order: int) -> None:
         """Wait until the receiver has verified this order."""
-        try:
-            line = self.verified.get(timeout=WITHIN_S)
-        except Empty:
-            pytest.fail(f"order {order} has not arrived")
-        assert " verified " in line
-        assert f'"order":{order}' in line.replace(" ", "").replace("\n", "")
+        said(self.receiver, rf' verified .*"order": ?{order}\D')
 
 
 def _here(script: str) -> str:
     return script.replace(".venv/bin/pipeline", f"{shlex.quote(sys.executable)} -m pipeline")
-
-
-@contextmanager
-def _talking(command: list[str], variables: Mapping[str, str]) -> Iterator[tuple[str, SimpleQueue[str]]]:
-    """A process that runs on; its first line, and the queue of the others."""
-    environment = {**os.environ, **variables, "PYTHONUNBUFFERED": "1"}
-    process = subprocess.Popen(
-        command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
-    )
-    lines: SimpleQueue[str] = SimpleQueue()
-    reader = threading.Thread(target=_read, args=(process, lines), daemon=True)
-    reader.start()
-    try:
-        yield lines.get(timeout=120) if "up" in command else "", lines
-    finally:
-        process.terminate()
-        process.wait(60)
-        reader.join()
-
-
-def _read(process: subprocess.Popen[str], lines: SimpleQueue[str]) -> None:
-    assert process.stdout is not None
-    with process.stdout as talk:
-        for line in talk:
-            lines.put(line)
-    lines.put("")
 
 
 @pytest.fixture(scope="module")
@@ -140,23 +108,28 @@ def platform(cluster: LiveCluster, tmp_path_factory: pytest.TempPathFactory) -> 
     """`pipeline up` on the run's broker, and the snippets up to the receiver."""
     folder = tmp_path_factory.mktemp("readme")
     port = claim(0, "the receiver", "")
-    pipeline = [sys.executable, "-m", "pipeline"]
+    up = [sys.executable, "-m", "pipeline", "up", "--data-dir", str(folder)]
     places = ["--bootstrap-server", cluster.bootstrap, "--schema-registry", cluster.registry]
-    with _talking([*pipeline, "up", *places, "--data-dir", str(folder)], {}) as (ready, _):
-        assert ready.startswith("ready "), ready
-        said = dict(word.split("=", 1) for word in ready.split()[1:])
-        variables = {
-            "BOOTSTRAP": said["bootstrap"],
-            "REGISTRY": said["registry"],
-            "API": said["api"],
-            "KEY": (folder / "admin.key").read_text().strip(),
-            "PIPELINE_DATA_DIR": str(folder),
-        }
+    with leashed("up", [*up, *places], folder, os.environ, ROOT) as running:
+        variables = _second_terminal(said(running, "^ready ", 120), folder)
         *commands, receive = _block("sh", "tenants create").replace("\\\n", " ").replace("9000", str(port)).splitlines()
-        with _talking(shlex.split(_here(receive)), variables) as (_, lines):
-            made = Platform(variables, folder, lines)
+        with leashed("receiver", shlex.split(_here(receive)), folder, {**os.environ, **variables}, ROOT) as receiver:
+            made = Platform(variables, folder, receiver)
             made.shell("\n".join(commands))
             yield made
+        told_to_stop(running, 60)
+
+
+def _second_terminal(ready: str, folder: Path) -> dict[str, str]:
+    """What the text exports, of the line that says where everything is."""
+    places = dict(word.split("=", 1) for word in ready.split()[1:])
+    return {
+        "BOOTSTRAP": places["bootstrap"],
+        "REGISTRY": places["registry"],
+        "API": places["api"],
+        "KEY": (folder / "admin.key").read_text().strip(),
+        "PIPELINE_DATA_DIR": str(folder),
+    }
 
 
 @pytest.mark.kafka

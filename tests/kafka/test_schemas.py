@@ -1,0 +1,197 @@
+from __future__ import annotations
+
+import copy
+import json
+from pathlib import Path
+from typing import Any
+
+import avro.schema
+import fastavro
+import pytest
+
+from pipeline.errors import PipelineError, Unreachable
+from pipeline.flow.deadletter import Reason
+from pipeline.flow.deliver import Verdict
+from pipeline.kafka import schemas
+from pipeline.kafka.schemas import SUBJECTS, incompatibilities, load
+from pipeline.settings import Settings
+from tests.live_cluster import LiveCluster
+
+NAMES = tuple(SUBJECTS.values())
+Loaded = dict[str, Any]
+
+
+def fields(schema: Loaded) -> dict[str, Any]:
+    return {field["name"]: field["type"] for field in schema["fields"]}
+
+
+def bare(schema: Any) -> Any:
+    """A schema without its words and the namespace that an embedding one gives."""
+    match schema:
+        case dict():
+            return {key: bare(value) for key, value in schema.items() if key not in {"doc", "namespace"}}
+        case list():
+            return [bare(item) for item in schema]
+    return schema
+
+
+def symbols(schema: Any, name: str) -> list[str]:
+    """The symbols of the enum of that name, wherever it stands."""
+    if isinstance(schema, dict):
+        if schema.get("name") == name and "symbols" in schema:
+            return list(schema["symbols"])
+        schema = list(schema.values())
+    if isinstance(schema, list):
+        return next((found for item in schema if (found := symbols(item, name))), [])
+    return []
+
+
+def with_field(schema: Loaded, field: Loaded) -> Loaded:
+    changed = copy.deepcopy(schema)
+    changed["fields"].append(field)
+    return changed
+
+
+def test_every_file_has_a_subject() -> None:
+    """Each file of the folder is registered under one subject, and no subject lacks its file."""
+    assert {path.stem for path in (Path(__file__).parents[2] / "schemas").glob("*.avsc")} == set(NAMES)
+    assert len(set(NAMES)) == len(NAMES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schema_parses(name: str) -> None:
+    """Both libraries take every schema: fastavro, which reads records, and Apache's, which checks them."""
+    assert fastavro.parse_schema(load(name))
+    parsed: Any = avro.schema.parse(json.dumps(load(name)))
+    assert parsed.namespace == "pipeline"
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_schema_reads_its_own(name: str) -> None:
+    """A schema is compatible with itself."""
+    assert incompatibilities(load(name), load(name)) == []
+
+
+@pytest.mark.parametrize(("embedded", "name"), [("delivery", "delivery"), ("last_attempt", "attempt")])
+def test_a_dead_letter_embeds_what_travels(embedded: str, name: str) -> None:
+    """The delivery and attempt inside a dead letter are the records of their own topics, field by field."""
+    _null, inside = fields(load("dead_letter"))[embedded]
+    assert bare(inside)["fields"] == bare(load(name))["fields"]
+    assert inside["name"] == load(name)["name"]
+
+
+def test_the_enums_are_the_code_s_vocabularies() -> None:
+    """Verdicts, reasons and next steps are the same words in the schemas and in the code."""
+    assert symbols(load("attempt"), "Verdict") == [verdict.value for verdict in Verdict]
+    assert symbols(load("dead_letter"), "Reason") == [reason.value for reason in Reason]
+    assert symbols(load("attempt"), "NextKind") == ["done", "retry", "dead", "skipped"]
+
+
+@pytest.mark.contract
+@pytest.mark.parametrize(
+    ("name", "names"),
+    [
+        ("event", "id tenant type time data actor subject source"),
+        ("delivery", "id tenant webhook event type source time body attempt origin replay"),
+        (
+            "attempt",
+            "delivery round hop event tenant webhook type attempt started duration_ms verdict status_code "
+            "request_headers response_headers response_body next answers",
+        ),
+        ("dead_letter", "id reason topic partition offset key value headers delivery last_attempt time"),
+        (
+            "subscription",
+            "tenant webhook name url events components active auth headers filter rate max_in_flight generation "
+            "created updated",
+        ),
+        ("tenant", "id name profile plan programs limits"),
+    ],
+)
+def test_the_contract_s_fields_are_there(name: str, names: str) -> None:
+    """Other people's clients read these fields by these names."""
+    assert set(names.split()) <= set(fields(load(name)))
+
+
+@pytest.mark.contract
+def test_the_contract_s_types() -> None:
+    """An event's time is in milliseconds, its data text; the other three may be null."""
+    event = fields(load("event"))
+    assert event["time"] == {"type": "long", "logicalType": "timestamp-millis"}
+    assert event["data"] == event["id"] == event["tenant"] == event["type"] == "string"
+    assert event["actor"] == event["subject"] == event["source"] == ["null", "string"]
+    assert fields(load("delivery"))["body"] == "bytes"
+    assert set(fields(fields(load("delivery"))["origin"])) == {"topic", "partition", "offset", "subscriptions_offset"}
+    assert set(fields(fields(load("attempt"))["answers"])) == {"partition", "offset"}
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_new_field_needs_a_default(name: str) -> None:
+    """A field that older records do not have is compatible only with a default."""
+    without = with_field(load(name), {"name": "added", "type": "string"})
+    (line,) = incompatibilities(without, load(name))
+    assert "added" in line
+    assert incompatibilities(with_field(load(name), {"name": "added", "type": "string", "default": ""}), load(name)) == []
+
+
+def test_a_changed_type_is_incompatible() -> None:
+    """What was written as text cannot be read as a number."""
+    changed = copy.deepcopy(load("event"))
+    changed["fields"][0]["type"] = "long"
+    assert incompatibilities(changed, load("event"))
+
+
+@pytest.fixture
+def settings(cluster: LiveCluster) -> Settings:
+    return Settings(schema_registry=cluster.registry)
+
+
+def test_registering_twice_changes_nothing(settings: Settings) -> None:
+    """Every subject has one id, the same each time, and what is registered is what we have."""
+    first = schemas.register(settings)
+    assert schemas.register(settings) == first
+    assert set(first) == set(SUBJECTS)
+    with_client = schemas.registry(settings)
+    assert schemas.ids(with_client) == first
+    assert schemas.check(settings) == []
+    for subject, name in SUBJECTS.items():
+        assert with_client.get_compatibility(subject) == "BACKWARD"
+        assert schemas.written(with_client, first[subject]) == load(name)
+    with_client.close()
+
+
+def test_an_unregistered_schema_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A subject that the registry does not have is a failure that says what to run."""
+    monkeypatch.setattr(schemas, "SUBJECTS", {"never-value": "event"})
+    assert schemas.check(settings) == ["! never-value: not registered"]
+    client = schemas.registry(settings)
+    with pytest.raises(PipelineError, match="never-value.*pipeline schemas register"):
+        schemas.ids(client)
+    client.close()
+
+
+def test_an_incompatible_schema_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The registry refuses what could not read the records there, and `check` says why."""
+    monkeypatch.setattr(schemas, "SUBJECTS", {"changing-value": "event"})
+    schemas.register(settings)
+    incompatible = with_field(load("event"), {"name": "added", "type": "string"})
+    monkeypatch.setattr(schemas, "load", lambda _name: incompatible)
+    (line,) = schemas.check(settings)
+    assert line.startswith("! changing-value: ")
+    assert "added" in line
+    with pytest.raises(PipelineError, match="changing-value: the registry refuses the schema"):
+        schemas.register(settings)
+
+
+def test_an_unknown_id_is_unknown(settings: Settings) -> None:
+    """An id that the registry does not have is no fault, and no schema."""
+    client = schemas.registry(settings)
+    assert schemas.written(client, 2**31 - 1) is None
+    client.close()
+
+
+def test_a_registry_that_is_down_is_unreachable() -> None:
+    """A registry that does not answer is told apart from one that knows no such schema."""
+    client = schemas.registry(Settings(schema_registry="http://127.0.0.1:1"))
+    with pytest.raises(Unreachable, match="the schema registry does not answer"):
+        schemas.written(client, 1)
+    client.close()
