@@ -41,22 +41,29 @@ class Wired(NamedTuple):
     ended: asyncio.Future[BaseException]
 
 
+class Serving(NamedTuple):
+    """Where requests are answered, and by which parts."""
+
+    url: str
+    deps: Deps
+
+
 async def serve(
     settings: Settings,
     stop: asyncio.Event,
-    on_ready: Callable[[str], None],
+    on_ready: Callable[[Serving], None],
     *,
     host: str = "127.0.0.1",
     port: int = 0,
 ) -> None:
-    """Serve until `stop` is set; `on_ready` hears the URL once requests are answered. Port 0 is any free one.
+    """Serve until `stop` is set; `on_ready` hears where, once requests are answered. Port 0 is any free one.
 
     Raises `SettingsError`, `Unreachable`, and `Fenced` when a newer API process takes this one's place.
     """
     settings.require("admin_key", "encryption_keys")
     with _listening(host, port) as listener:
         async with wired(settings) as parts:
-            server = _Server(_config(parts.deps), lambda: on_ready(_url(host, listener)))
+            server = _Server(_config(parts.deps), lambda: on_ready(Serving(_url(host, listener), parts.deps)))
             serving = asyncio.create_task(server.serve([listener]))
             await _until(stop, serving, parts.ended)
             server.should_exit = True

@@ -6,7 +6,7 @@ import structlog
 import uvloop
 from prometheus_client import CollectorRegistry
 
-from pipeline.api.serve import serve
+from pipeline.api.serve import Serving, serve
 from pipeline.cli._until_told import told_to_stop
 from pipeline.http.health import HealthServer
 from pipeline.settings import Settings
@@ -20,12 +20,22 @@ def run(settings: Settings, host: str, port: int) -> None:
 
 
 async def _run(settings: Settings, host: str, port: int) -> None:
-    reasons = ["starting"]
+    told, started = told_to_stop(), Started()
+    async with HealthServer(settings.health_host, settings.health_port, started.not_ready, CollectorRegistry()):
+        await serve(settings, told, started, host=host, port=port)
 
-    def ready(url: str) -> None:
-        reasons.clear()
-        _log.info("serving", url=url)
 
-    told, metrics = told_to_stop(), CollectorRegistry()
-    async with HealthServer(settings.health_host, settings.health_port, lambda: reasons, metrics):
-        await serve(settings, told, ready, host=host, port=port)
+class Started:
+    """Knows why the API is not ready: it is starting, or what its parts say."""
+
+    def __init__(self) -> None:
+        self._serving: Serving | None = None
+
+    def __call__(self, serving: Serving) -> None:
+        """Requests are answered from now on."""
+        self._serving = serving
+        _log.info("serving", url=serving.url)
+
+    def not_ready(self) -> list[str]:
+        """One sentence for each reason."""
+        return ["starting"] if self._serving is None else self._serving.deps.not_ready()

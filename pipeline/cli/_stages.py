@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import sys
 from contextlib import AsyncExitStack
@@ -52,6 +53,7 @@ async def _run(settings: Settings, role: str, instance: str, start: str | None) 
 async def _work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
     """Start, wait for the end, drain."""
     beside = [asyncio.create_task(work) for work in wired.beside]
+    _collect_less_often()
     await wired.stage.start()
     reasons.clear()
     stop = asyncio.create_task(told.wait())
@@ -68,6 +70,16 @@ async def _work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
     for task in beside:
         task.cancel()
     _log.info("stopped", drained=ended)
+
+
+def _collect_less_often() -> None:
+    """Leave what start-up made out of the garbage collector's work, and let it look at the rest less often.
+
+    A delivery makes hundreds of objects that die by themselves: looking for cycles among them took a quarter of the time.
+    """
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)
 
 
 def _die(error: BaseException) -> NoReturn:

@@ -22,6 +22,7 @@ from pipeline.cli import _output
 from pipeline.cli._demo_scene import Endpoints, Part, send, set_up
 from pipeline.cli._demo_score import Score, as_json
 from pipeline.cli._demo_view import View, table
+from pipeline.cli._logs import configure
 from pipeline.cli._options import Output
 from pipeline.cli._output import Format
 from pipeline.cli._platform import LOCAL, LOOPBACK, Plan, platform, ready_line, together
@@ -75,6 +76,7 @@ def demo(  # noqa: PLR0917 - Typer's options
     ports = (kafka_port, registry_port, api_port)
     given = {"bootstrap_servers": bootstrap_server, "schema_registry": schema_registry}
     settings = Settings.read({**LOCAL, **os.environ}, **given)
+    configure(settings.log_level)
     folder = data_dir or Path(tempfile.mkdtemp(prefix="pipeline-demo-"))
     local = f"{settings.egress_allow} {LOOPBACK}"
     settings = replace(settings, data_dir=folder, egress_allow=local, egress_proxy="")

@@ -58,7 +58,7 @@ def _attributes(record: Record) -> dict[str, str]:
 def _time_ms(text: str) -> int:
     """RFC 3339 in milliseconds since the epoch."""
     try:
-        moment = dt.datetime.fromisoformat(text)
+        moment = dt.datetime.fromisoformat(text.upper())  # RFC 3339 allows `t` and `z`
     except ValueError as error:
         raise Undecodable("invalid", f"CloudEvents attribute ce_time is not an RFC 3339 time: {text[:64]!r}") from error
     if moment.tzinfo is None:

@@ -24,6 +24,7 @@ from pipeline.flow.deliver import Attempt, Delivery
 from pipeline.flow.event import Event
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka import cloudevents, records, schemas
+from pipeline.kafka.writers import Written, parsed, read, without_logical_types
 from pipeline.ports import Record
 from pipeline.settings import Settings
 
@@ -34,21 +35,13 @@ _FORGET_UNKNOWN_S = 10.0
 T = TypeVar("T")
 
 
-@dataclass(frozen=True, slots=True)
-class _Written:
-    """A writer's schema twice: as numbers for our own records, with logical types for foreign ones."""
-
-    plain: Any
-    logical: Any
-
-
 @dataclass(slots=True)
 class Codec:
     """Encodes and decodes every record of the flow. `learn` asks the registry; all else is pure and quick."""
 
     client: SchemaRegistryClient
     heads: dict[str, bytes]
-    writers: dict[int, _Written] = field(default_factory=dict)
+    writers: dict[int, Written] = field(default_factory=dict)
     unknown: dict[int, float] = field(default_factory=dict)
 
     @classmethod
@@ -70,17 +63,18 @@ class Codec:
         }:
             if number in self.writers or now - self.unknown.get(number, -_FORGET_UNKNOWN_S) < _FORGET_UNKNOWN_S:
                 continue
-            schema = await asyncio.to_thread(schemas.written, self.client, number)
-            if schema is None:
+            found = await asyncio.to_thread(schemas.written, self.client, number)
+            writer = None if found is None else parsed(found)
+            if writer is None:
                 self.unknown[number] = now
             else:
-                self.writers[number] = _Written(*_parsed_twice(schema))
+                self.writers[number] = writer
 
     def event(self, record: Record) -> Event:
         """The event of a record of either kind. Raises `Undecodable`."""
         if cloudevents.is_cloud_event(record):
             writer, body = self._open(record.value)
-            return cloudevents.event_of(record, _read(body, writer.logical, None))
+            return cloudevents.event_of(record, read(body, writer.logical, recursive=writer.recursive))
         return self._decode("event", record.value, records.to_event)
 
     def delivery(self, value: bytes | None) -> Delivery:
@@ -135,11 +129,11 @@ class Codec:
 
     def _decode(self, name: str, value: bytes | None, build: Callable[[Any], T]) -> T:
         if value is not None and value[:5] == self.heads[name]:
-            return _built(_read(memoryview(value)[5:], _ours(name), None), build)
+            return _built(read(memoryview(value)[5:], _ours(name)), build)
         writer, body = self._open(value)
-        return _built(_read(body, writer.plain, _ours(name)), build)
+        return _built(read(body, writer.plain, _ours(name), recursive=writer.recursive), build)
 
-    def _open(self, value: bytes | None) -> tuple[_Written, memoryview]:
+    def _open(self, value: bytes | None) -> tuple[Written, memoryview]:
         if value is None or len(value) < _HEAD.size or value[0]:
             raise Undecodable(
                 "framing",
@@ -147,7 +141,7 @@ class Codec:
             )
         writer = self.writers.get(number := _HEAD.unpack_from(value)[1])
         if writer is None:
-            raise Undecodable("unknown_schema", f"the registry knows no Avro schema of id {number}")
+            raise Undecodable("unknown_schema", f"the registry knows no Avro schema of id {number} that can be read by")
         return writer, memoryview(value)[_HEAD.size :]
 
 
@@ -157,36 +151,8 @@ _parsed: dict[str, Any] = {}
 def _ours(name: str) -> Any:
     """Our schema, parsed once, without logical types."""
     if name not in _parsed:
-        _parsed[name] = fastavro.parse_schema(_without_logical_types(schemas.load(name)))
+        _parsed[name] = fastavro.parse_schema(without_logical_types(schemas.load(name)))
     return _parsed[name]
-
-
-def _parsed_twice(schema: Any) -> tuple[Any, Any]:
-    return fastavro.parse_schema(_without_logical_types(schema)), fastavro.parse_schema(schema)
-
-
-def _without_logical_types(schema: Any) -> Any:
-    match schema:
-        case dict():
-            return {key: _without_logical_types(value) for key, value in schema.items() if key != "logicalType"}
-        case list():
-            return [_without_logical_types(item) for item in schema]
-    return schema
-
-
-def _read(body: memoryview, writer: Any, reader: Any) -> Any:
-    """One value, all of `body`.
-
-    What fastavro raises on bytes that lie is not a closed set; whatever it is, the record cannot be read.
-    """
-    source = io.BytesIO(body)
-    try:
-        value = fastavro.schemaless_reader(source, writer, reader)
-    except Exception as error:
-        raise Undecodable("undecodable", f"the Avro body cannot be read: {type(error).__name__}") from error
-    if rest := len(body) - source.tell():
-        raise Undecodable("undecodable", f"{rest} bytes follow the record")
-    return value
 
 
 def _built(value: Any, build: Callable[[Any], T]) -> T:

@@ -32,7 +32,7 @@ SUBJECTS: Mapping[str, str] = {
 }
 """Subject → schema, one each (the tiers and `deliveries-replay` carry deliveries, by the id of `deliveries-value`)."""
 
-SERVER_ERROR = 500
+NOT_FOUND, SERVER_ERROR = 404, 500
 T = TypeVar("T")
 _HERE = Path(__file__).resolve().parent.parent
 
@@ -106,13 +106,27 @@ def _id(client: SchemaRegistryClient, subject: str, schema: Schema) -> int:
     return found
 
 
-def written(client: SchemaRegistryClient, schema_id: int) -> dict[str, Any] | None:
-    """The schema of that id; None when the registry does not know it, or it is not Avro. Raises `Unreachable`."""
+def written(client: SchemaRegistryClient, schema_id: int) -> list[Any] | None:
+    """The schema of that id, after those that it refers to; None when there is none, or it is not Avro.
+
+    Raises `Unreachable`, also when the registry refuses to tell (credentials, a limit): then nothing is known.
+    """
     try:
-        schema = ask(lambda: client.get_schema(schema_id))
-    except SchemaRegistryError:
+        return _whole(client, ask(lambda: client.get_schema(schema_id)))
+    except SchemaRegistryError as error:
+        if error.http_status_code == NOT_FOUND:
+            return None
+        raise Unreachable(f"the schema registry does not tell schema {schema_id}: {error.error_message}") from error
+
+
+def _whole(client: SchemaRegistryClient, schema: Schema) -> list[Any] | None:
+    if schema.schema_type not in (None, "AVRO"):
         return None
-    return json.loads(schema.schema_str or "null") if schema.schema_type in (None, "AVRO") else None
+    found: list[Any] = []
+    for name in schema.references or ():
+        registered = ask(lambda name=name: client.get_version(name.subject, name.version))  # type: ignore[misc]
+        found += [inner for inner in _whole(client, registered.schema) or () if inner not in found]
+    return [*found, json.loads(schema.schema_str or "null")]
 
 
 def check(settings: Settings) -> list[str]:

@@ -34,7 +34,7 @@ async def serving(settings: Settings) -> AsyncIterator[tuple[httpx.AsyncClient, 
     if ready not in done:
         task.result()
     try:
-        async with httpx.AsyncClient(base_url=ready.result(), headers=HEADERS) as client:
+        async with httpx.AsyncClient(base_url=ready.result().url, headers=HEADERS) as client:
             yield client, task
     finally:
         stop.set()

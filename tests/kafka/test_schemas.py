@@ -2,12 +2,17 @@ from __future__ import annotations
 
 import copy
 import json
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import Any
 
 import avro.schema
 import fastavro
 import pytest
+from confluent_kafka.schema_registry import Schema, SchemaReference
 
 from pipeline.errors import PipelineError, Unreachable
 from pipeline.flow.deadletter import Reason
@@ -150,23 +155,21 @@ def test_registering_twice_changes_nothing(settings: Settings) -> None:
     first = schemas.register(settings)
     assert schemas.register(settings) == first
     assert set(first) == set(SUBJECTS)
-    with_client = schemas.registry(settings)
-    assert schemas.ids(with_client) == first
     assert schemas.check(settings) == []
-    for subject, name in SUBJECTS.items():
-        assert with_client.get_compatibility(subject) == "BACKWARD"
-        assert schemas.written(with_client, first[subject]) == load(name)
-    with_client.close()
+    with schemas.registry(settings) as client:
+        assert schemas.ids(client) == first
+        for subject, name in SUBJECTS.items():
+            assert client.get_compatibility(subject) == "BACKWARD"
+            (held,) = schemas.written(client, first[subject]) or ()
+            assert incompatibilities(load(name), held) == incompatibilities(held, load(name)) == []
 
 
 def test_an_unregistered_schema_is_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     """A subject that the registry does not have is a failure that says what to run."""
     monkeypatch.setattr(schemas, "SUBJECTS", {"never-value": "event"})
     assert schemas.check(settings) == ["! never-value: not registered"]
-    client = schemas.registry(settings)
-    with pytest.raises(PipelineError, match="never-value.*pipeline schemas register"):
+    with schemas.registry(settings) as client, pytest.raises(PipelineError, match="never-value.*schemas register"):
         schemas.ids(client)
-    client.close()
 
 
 def test_an_incompatible_schema_is_refused(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,14 +187,78 @@ def test_an_incompatible_schema_is_refused(settings: Settings, monkeypatch: pyte
 
 def test_an_unknown_id_is_unknown(settings: Settings) -> None:
     """An id that the registry does not have is no fault, and no schema."""
-    client = schemas.registry(settings)
-    assert schemas.written(client, 2**31 - 1) is None
-    client.close()
+    with schemas.registry(settings) as client:
+        assert schemas.written(client, 2**31 - 1) is None
+
+
+def test_a_schema_that_is_not_avro_is_unknown(settings: Settings) -> None:
+    """A JSON Schema's id is nothing that a record can be read by."""
+    with schemas.registry(settings) as client:
+        number = client.register_schema("as-json-value", Schema('{"type": "object"}', "JSON"))
+        assert schemas.written(client, number) is None
+
+
+def test_a_schema_comes_with_what_it_refers_to(settings: Settings) -> None:
+    """Schemas that a schema refers to come before it, each once."""
+    money = {"type": "record", "name": "Money", "fields": [{"name": "cents", "type": "long"}]}
+    line = {"type": "record", "name": "Line", "fields": [{"name": "price", "type": "Money"}]}
+    order = {
+        "type": "record",
+        "name": "Order",
+        "fields": [{"name": "line", "type": "Line"}, {"name": "sum", "type": "Money"}],
+    }
+    to_money, to_line = (SchemaReference(name, f"{name.lower()}-value", 1) for name in ("Money", "Line"))
+    with schemas.registry(settings) as client:
+        client.register_schema("money-value", Schema(json.dumps(money), "AVRO"))
+        client.register_schema("line-value", Schema(json.dumps(line), "AVRO", [to_money]))
+        number = client.register_schema("order-value", Schema(json.dumps(order), "AVRO", [to_line, to_money]))
+        found = schemas.written(client, number) or []
+    assert [schema["name"] for schema in found] == ["Money", "Line", "Order"]
+
+
+@pytest.mark.parametrize("status", [401, 403, 429, 500])
+def test_a_registry_that_refuses_is_not_one_that_does_not_know(status: int, answering: Callable[[int], str]) -> None:
+    """Wrong credentials, a limit or a fault of its own say nothing about the schema: only 404 means unknown."""
+    with (
+        schemas.registry(Settings(schema_registry=answering(status))) as client,
+        pytest.raises(Unreachable, match="registry"),
+    ):
+        schemas.written(client, 1)
+
+
+@pytest.fixture
+def answering() -> Iterator[Callable[[int], str]]:
+    """A registry that answers every request with this status."""
+    with ExitStack() as stack:
+        yield lambda status: stack.enter_context(_registry(status))
+
+
+@contextmanager
+def _registry(status: int) -> Iterator[str]:
+    class Answer(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            """As a registry says no."""
+            said = json.dumps({"error_code": status, "message": "no"}).encode()
+            self.send_response(status)
+            self.send_header("Content-Length", str(len(said)))
+            self.end_headers()
+            self.wfile.write(said)
+
+        def log_message(self, *_: object) -> None:
+            """Say nothing."""
+
+    with HTTPServer(("127.0.0.1", 0), Answer) as server:
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+        thread.join()
 
 
 def test_a_registry_that_is_down_is_unreachable() -> None:
     """A registry that does not answer is told apart from one that knows no such schema."""
-    client = schemas.registry(Settings(schema_registry="http://127.0.0.1:1"))
-    with pytest.raises(Unreachable, match="the schema registry does not answer"):
+    with (
+        schemas.registry(Settings(schema_registry="http://127.0.0.1:1")) as client,
+        pytest.raises(Unreachable, match="the schema registry does not answer"),
+    ):
         schemas.written(client, 1)
-    client.close()
