@@ -19,6 +19,7 @@ _SECRETS = frozenset(
     {"api_key", "admin_key", "encryption_keys", "schema_registry_auth", "egress_proxy", "database_url"}
 )
 _KEY_BYTES = 32
+_YES, _NO = frozenset({"1", "true", "yes", "on"}), frozenset({"", "0", "false", "no", "off"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,23 +31,23 @@ class Settings:
 
     bootstrap_servers: str = ""
     schema_registry: str = ""
-    schema_registry_auth: str = ""
+    schema_registry_auth: str = field(default="", repr=False)
     api_url: str = ""
-    api_key: str = ""
-    admin_key: str = ""
-    encryption_keys: str = ""
-    database_url: str = ""
+    api_key: str = field(default="", repr=False)
+    admin_key: str = field(default="", repr=False)
+    encryption_keys: str = field(default="", repr=False)
+    database_url: str = field(default="", repr=False)
     ladder: str = "retry-5s retry-20s retry-60s retry-3m retry-10m retry-30m retry-1h retry-6h"
     egress_allow: str = ""
     egress_ca: str = ""
-    egress_proxy: str = ""
+    egress_proxy: str = field(default="", repr=False)
     egress_http: bool = False
     data_dir: Path = Path("data")
     instance_id: str = field(default_factory=socket.gethostname)
     health_port: int = 0
     health_host: str = "127.0.0.1"
     log_level: str = "info"
-    kafka: Mapping[str, str] = field(default_factory=dict)
+    kafka: Mapping[str, str] = field(default_factory=dict, repr=False)
 
     @classmethod
     def read(cls, environ: Mapping[str, str] = os.environ, **flags: object) -> Settings:
@@ -57,11 +58,7 @@ class Settings:
             for f in fields(cls)
             if f.name != "kafka" and (text := _from_environ(environ, f.name)) is not None
         }
-        kafka = {
-            name.removeprefix(KAFKA_PREFIX).lower().replace("_", "."): value
-            for name, value in environ.items()
-            if name.startswith(KAFKA_PREFIX)
-        }
+        kafka = dict(_kafka(environ, name) for name in environ if name.startswith(KAFKA_PREFIX))
         known = cls()
         typed = {name: _typed(name, getattr(known, name), text) for name, text in from_env.items()}
         changes: dict[str, Any] = {"kafka": kafka, **typed, **given}
@@ -89,22 +86,38 @@ def _from_environ(environ: Mapping[str, str], name: str) -> str | None:
     variable = PREFIX + name.upper()
     if variable in environ:
         return environ[variable]
-    file = environ.get(variable + "_FILE")
-    if file is None or name not in _SECRETS:
+    if name not in _SECRETS or variable + "_FILE" not in environ:
         return None
+    return _from_file(environ, variable + "_FILE")
+
+
+def _kafka(environ: Mapping[str, str], variable: str) -> tuple[str, str]:
+    """A property of librdkafka; one that is a secret may be in a file."""
+    name = variable.removeprefix(KAFKA_PREFIX).lower().replace("_", ".")
+    if name.endswith(".file") and _is_secret(name.removesuffix(".file")):
+        return name.removesuffix(".file"), _from_file(environ, variable)
+    return name, environ[variable]
+
+
+def _from_file(environ: Mapping[str, str], variable: str) -> str:
+    file = environ[variable]
     try:
         return Path(file).read_text(encoding="utf-8").strip()
     except OSError as error:
-        raise SettingsError(f"{variable}_FILE: {file} cannot be read: {error.strerror}") from error
+        raise SettingsError(f"{variable}: {file} cannot be read: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise SettingsError(f"{variable}: {file} is not UTF-8 text") from error
 
 
 def _typed(name: str, default: object, text: str) -> object:
     variable = PREFIX + name.upper()
     match default:
         case bool():
-            return text.lower() in {"1", "true", "yes", "on"}
+            if text.lower() not in _YES | _NO:
+                raise SettingsError(f"{variable}={text!r}: true or false is needed")
+            return text.lower() in _YES
         case int():
-            if not text.isdigit():
+            if not (text.isascii() and text.isdigit()):
                 raise SettingsError(f"{variable}={text!r}: a whole number is needed")
             return int(text)
         case Path():

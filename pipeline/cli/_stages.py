@@ -75,7 +75,8 @@ async def _work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
 def _collect_less_often() -> None:
     """Leave what start-up made out of the garbage collector's work, and let it look at the rest less often.
 
-    A delivery makes hundreds of objects that die by themselves: looking for cycles among them took a quarter of the time.
+    A delivery makes hundreds of objects that die by themselves: looking for cycles among them took a quarter of the
+    time.
     """
     gc.collect()
     gc.freeze()

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
+from typing import cast
 
 import structlog
 
@@ -106,9 +107,7 @@ class Doing:
             if not progress.start():
                 self.slots.release()
                 continue
-            task = asyncio.create_task(self._one(record, progress))
-            self.tasks.add(task)
-            task.add_done_callback(self.tasks.discard)
+            self.tasks.add(asyncio.create_task(self._one(record, progress)))
 
     async def _one(self, record: Record, progress: Progress) -> None:
         try:
@@ -119,3 +118,4 @@ class Doing:
             progress.finish(record.offset)
         finally:
             self.slots.release()
+            self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))

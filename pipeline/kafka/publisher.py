@@ -50,8 +50,6 @@ class Publisher:
         """Hand a record over at once; the future is done when it is durable."""
         report: asyncio.Future[Report] = self._loop.create_future()
         size = record.size
-        self._unreported[report] = time.monotonic()
-        self._bytes += size
         self._producer.produce(
             record.topic,
             record.value,
@@ -60,6 +58,8 @@ class Publisher:
             headers=list(record.headers),
             on_delivery=partial(self._reported, report, size),
         )
+        self._unreported[report] = time.monotonic()
+        self._bytes += size
         return report
 
     @property
@@ -100,7 +100,8 @@ class Publisher:
         self._bytes -= size
         del self._unreported[report]
         while self._waiting and self._bytes <= UNREPORTED_BYTES:
-            self._waiting.popleft().set_result(None)
+            if not (turn := self._waiting.popleft()).done():  # its task may have been cancelled
+                turn.set_result(None)
         if report.done():
             return
         if error is None:

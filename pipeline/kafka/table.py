@@ -65,7 +65,8 @@ class Table:
         self.heads: set[bytes] = set()
         """The first five bytes of the values seen: which schemas they were written with."""
         self._watchers: list[Callable[[str, str], None]] = []
-        self._consumer = Consumer(consumer_config(settings, group_id="pipeline-view", enable_partition_eof=True))
+        whole = {"enable_partition_eof": True, "auto_offset_reset": "earliest"}  # a trimmed log begins later than 0
+        self._consumer = Consumer(consumer_config(settings, group_id="pipeline-view", **whole))
         config: dict[str, Any] = client_config(settings)
         self._asker = AdminClient(config)
         self._thread = threading.Thread(target=self._read, name="view", daemon=True)
@@ -183,4 +184,4 @@ def _row(message: object) -> Row | None:
     topic, partition, offset, error = message.topic(), message.partition(), message.offset(), message.error()  # type: ignore[attr-defined]
     if error is not None:
         return (topic, partition, offset, None, None) if error.code() == KafkaError._PARTITION_EOF else None  # noqa: SLF001
-    return topic, partition, offset + 1, (message.key() or b"").decode(), message.value()  # type: ignore[attr-defined]
+    return topic, partition, offset + 1, (message.key() or b"").decode(errors="backslashreplace"), message.value()  # type: ignore[attr-defined]

@@ -23,6 +23,7 @@ from pipeline.settings import Settings
 from tests.live_cluster import LiveCluster
 
 NAMES = tuple(SUBJECTS.values())
+JSON_SCHEMA = '{"$schema": "http://json-schema.org/draft-07/schema#", "type": "object"}'
 Loaded = dict[str, Any]
 
 
@@ -194,7 +195,7 @@ def test_an_unknown_id_is_unknown(settings: Settings) -> None:
 def test_a_schema_that_is_not_avro_is_unknown(settings: Settings) -> None:
     """A JSON Schema's id is nothing that a record can be read by."""
     with schemas.registry(settings) as client:
-        number = client.register_schema("as-json-value", Schema('{"type": "object"}', "JSON"))
+        number = client.register_schema("as-json-value", Schema(JSON_SCHEMA, "JSON"))
         assert schemas.written(client, number) is None
 
 
