@@ -15,9 +15,7 @@ from pipeline.embedded import EmbeddedCluster, Role, Supervisor
 from pipeline.embedded.addresses import HOST, claim, free_port
 from pipeline.embedded.datadir import DataDir
 from pipeline.errors import UsageError
-from pipeline.flow.retry import Ladder
-from pipeline.kafka import schemas, starts, topics
-from pipeline.kafka.coordinators import await_coordinators
+from pipeline.kafka import schemas, topics
 from pipeline.settings import Settings
 
 Say = Callable[[str], None]
@@ -100,21 +98,8 @@ async def _cluster(plan: Plan, settings: Settings, say: Say) -> AsyncIterator[Se
 
 async def _prepare(settings: Settings, *, embedded: bool) -> None:
     """Topics and schemas, at once: neither needs the other."""
-    await together(
-        asyncio.to_thread(_make_topics, settings, embedded=embedded), asyncio.to_thread(schemas.register, settings)
-    )
-
-
-def _make_topics(settings: Settings, *, embedded: bool) -> None:
-    """What is missing: topics, and the place where a group starts to read one."""
-    if embedded:
-        await_coordinators(settings, topics.groups(()))
-    there = topics.existing(topics.admin(settings))
-    if any(topic.name not in there for topic in topics.catalogue(Ladder.parse(settings.ladder))):
-        topics.create(settings, *(_EMBEDDED if embedded else _NAMED))
-        return
-    for group, names in topics.groups(there).items():
-        starts.ensure(settings, group, names, "earliest")
+    make = partial(topics.create, settings, *(_EMBEDDED if embedded else _NAMED))
+    await together(asyncio.to_thread(make), asyncio.to_thread(schemas.register, settings))
 
 
 @asynccontextmanager

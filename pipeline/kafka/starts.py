@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.errors import SettingsError, Unreachable, UsageError
 from pipeline.kafka import topics
+from pipeline.kafka.groups import offsets_of
+from pipeline.kafka.tracker import Partition
 from pipeline.settings import Settings
 
 _TIMEOUT_S = 30.0
-_PAUSE_S = 0.25
 
 
 def ensure(settings: Settings, group: str, names: tuple[str, ...], start: str | None = None) -> None:
@@ -23,19 +23,20 @@ def ensure(settings: Settings, group: str, names: tuple[str, ...], start: str | 
     With `start` (`earliest`, `latest`, or an ISO 8601 time) the missing ones are set. Raises `UsageError` when some are
     missing and nothing is said, `Unreachable`.
     """
+    require(settings, names)
     client = topics.admin(settings)
-    try:
-        missing = _missing(client, group, names)
+    counts = topics.existing(client)
+    every = [(name, number) for name in names for number in range(counts[name])]
+    with offsets_of(settings, group) as offsets:
+        held = offsets.committed(every)
+        missing = [partition for partition in every if partition not in held]
         if missing and start is None:
-            first = missing[0]
             raise UsageError(
-                f"group {group} has no offset for {first.topic}[{first.partition}]: run `pipeline topics create`, "
+                f"group {group} has no offset for {missing[0][0]}[{missing[0][1]}]: run `pipeline topics create`, "
                 "or say where it starts with --from earliest|latest|TIME"
             )
         if missing and start is not None:
-            _set(client, group, missing, _spec(start))
-    except KafkaException as error:
-        raise Unreachable(f"Kafka does not tell the offsets of {group}: {error.args[0].str()}") from error
+            offsets.commit(_starts(client, missing, _spec(start)))
 
 
 def require(settings: Settings, names: tuple[str, ...]) -> None:
@@ -45,38 +46,18 @@ def require(settings: Settings, names: tuple[str, ...]) -> None:
         raise UsageError(f"topic {absent[0]} is not there: run `pipeline topics create`")
 
 
-def _missing(client: AdminClient, group: str, names: tuple[str, ...]) -> list[TopicPartition]:
-    counts = topics.existing(client)
-    if absent := [name for name in names if name not in counts]:
-        raise UsageError(f"topic {absent[0]} is not there: run `pipeline topics create`")
-    known = {(p.topic, p.partition) for p in _held(client, group) if p.offset >= 0}
-    every = (TopicPartition(name, number) for name in names for number in range(counts[name]))
-    return [p for p in every if (p.topic, p.partition) not in known]
+def _starts(client: AdminClient, partitions: list[Partition], spec: Any) -> dict[Partition, int]:
+    """Where each partition is at `spec`; its end where no record is as late."""
+    found, ends = _ask(client, partitions, spec), _ask(client, partitions, OffsetSpec.latest())
+    return {partition: offset if offset >= 0 else ends[partition] for partition, offset in found.items()}
 
 
-def _held(client: AdminClient, group: str) -> list[TopicPartition]:
-    """The group's offsets; while its coordinator is in the making, ask again."""
-    until = time.monotonic() + _TIMEOUT_S
-    while True:
-        asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
-        held: list[TopicPartition] = _result(asked[group]).topic_partitions or []
-        failed = [p.error for p in held if p.error is not None]
-        if not failed:
-            return held
-        if time.monotonic() > until:
-            raise KafkaException(failed[0])
-        time.sleep(_PAUSE_S)
-
-
-def _set(client: AdminClient, group: str, missing: list[TopicPartition], spec: Any) -> None:
-    asked = client.list_offsets(dict.fromkeys(missing, spec))
-    found = {p: _result(future).offset for p, future in asked.items()}
-    ends = {
-        p: _result(future).offset
-        for p, future in client.list_offsets({p: OffsetSpec.latest() for p in missing}).items()
-    }
-    starts = [TopicPartition(p.topic, p.partition, offset if offset >= 0 else ends[p]) for p, offset in found.items()]
-    topics.commit(client, group, starts)
+def _ask(client: AdminClient, partitions: list[Partition], spec: Any) -> dict[Partition, int]:
+    asked = client.list_offsets({TopicPartition(*partition): spec for partition in partitions})
+    try:
+        return {(p.topic, p.partition): answer.result(_TIMEOUT_S).offset for p, answer in asked.items()}
+    except KafkaException as error:
+        raise Unreachable(f"Kafka does not tell its offsets: {error.args[0].str()}") from error
 
 
 def _spec(start: str) -> Any:
@@ -89,7 +70,3 @@ def _spec(start: str) -> Any:
     except ValueError as error:
         raise SettingsError(f"--from {start!r}: write earliest, latest or an ISO 8601 time") from error
     return OffsetSpec.for_timestamp(round(moment.astimezone(dt.UTC).timestamp() * 1000))
-
-
-def _result(future: Any) -> Any:
-    return future.result(_TIMEOUT_S)

@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from concurrent.futures import Future
 from dataclasses import dataclass, field
 from typing import Any
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaError, KafkaException, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, ResourceType
 from confluent_kafka.cimpl import NewTopic
 
 from pipeline.errors import PipelineError, Unreachable
 from pipeline.flow.retry import Ladder, topic_span_ms
 from pipeline.kafka.clients import client_config
+from pipeline.kafka.groups import offsets_of
+from pipeline.kafka.tracker import Partition
 from pipeline.settings import Settings
 
 EVENTS, DELIVERIES, DELIVERIES_REPLAY = "events", "deliveries", "deliveries-replay"
@@ -36,9 +37,6 @@ _MIB = 1024 * 1024
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
 _TIMEOUT_S = 30.0
-_TRY_S = 3.0
-_TRIES = 60
-_PAUSE_S = 0.25
 _IN_SYNC = 2
 
 
@@ -102,8 +100,9 @@ def create(settings: Settings, partitions: int, replication: int) -> list[str]:
     if wanted:
         for name, answer in client.create_topics(wanted, request_timeout=_TIMEOUT_S).items():
             _await_made(name, answer)
-    made = {topic.name: topic.partitions or partitions for topic in missing}
-    _commit_starts(client, made | _empty(client, there))
+    new = {topic.name: topic.partitions or partitions for topic in missing} | _empty(client, there)
+    for group, read in groups(new).items():
+        _start(settings, group, [(name, number) for name in read if name in new for number in range(new[name])])
     return [topic.name for topic in missing]
 
 
@@ -123,35 +122,11 @@ def _await_made(name: str, answer: Future[None]) -> None:
             raise PipelineError(f"topic {name} cannot be made: {error.args[0].str()}") from error
 
 
-def _commit_starts(client: AdminClient, made: Mapping[str, int]) -> None:
-    """Offset 0 for each group on each new topic, so that no group ever starts at a place by accident."""
-    for group, read in groups(made).items():
-        starts = [TopicPartition(name, p, 0) for name in read if name in made for p in range(made[name])]
-        if starts:
-            commit(client, group, starts)
-
-
-def commit(client: AdminClient, group: str, offsets: list[TopicPartition]) -> None:
-    """Commit for a group that has no members. Raises `Unreachable`.
-
-    In a new cluster's first seconds a request can stay unanswered, or be answered with an error for each partition,
-    because the group's coordinator is in the making: it is sent again.
-    """
-    last: object = "no answer"
-    for _ in range(_TRIES):
-        try:
-            stored = client.alter_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(group, offsets)], request_timeout=_TRY_S
-            )[group].result(_TRY_S)
-        except (KafkaException, TimeoutError) as error:
-            last = error
-        else:
-            refused = [p.error for p in stored.topic_partitions if p.error is not None]
-            if not refused:
-                return
-            last = refused[0].str()
-        time.sleep(_PAUSE_S)
-    raise Unreachable(f"Kafka does not store the offsets of {group}: {last}")
+def _start(settings: Settings, group: str, partitions: Iterable[Partition]) -> None:
+    """Offset 0 where the group has none, so that it never starts at a place by accident."""
+    with offsets_of(settings, group) as offsets:
+        held = offsets.committed(partitions)
+        offsets.commit({partition: 0 for partition in partitions if partition not in held})
 
 
 def groups(topics: Iterable[str]) -> dict[str, tuple[str, ...]]:

@@ -11,7 +11,6 @@ import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
 from pipeline.kafka import topics
-from pipeline.kafka.coordinators import await_coordinators
 from pipeline.kafka.lag import measure
 from pipeline.settings import Settings
 from tests.cli.conftest import Command
@@ -26,7 +25,6 @@ HOUR_S = 3600
 @pytest.fixture(scope="module")
 def bootstrap(cluster: LiveCluster) -> str:
     settings = Settings(bootstrap_servers=cluster.bootstrap, schema_registry=cluster.registry)
-    await_coordinators(settings, topics.groups(()))
     topics.create(settings, 4, 1)
     return cluster.bootstrap
 
