@@ -36,8 +36,8 @@ from pipeline.workers.repeats import Repeats
 from pipeline.workers.router import Router
 from pipeline.workers.sender import Sender
 
-AT_ONCE = 256
-"""Deliveries that a sender works on at the same time."""
+AT_ONCE = 160
+"""Requests that a sender has under way at the same time."""
 _ATTEMPTS_LINGER_MS = 20
 """Nobody waits for an attempt's record: larger batches spare the broker and the sender most of their requests."""
 _VIEW = (topics.SUBSCRIPTIONS, topics.TENANTS)

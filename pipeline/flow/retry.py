@@ -13,7 +13,7 @@ MOST_TIERS = 8
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _SPAN = re.compile(r"(\d+)(ms|s|m|h)")
-_TOPIC = re.compile(r"retry-(\d+(?:ms|s|m|h))")
+_TOPIC = re.compile(r"retry-([1-9]\d*(?:ms|s|m|h))")
 
 
 def span_ms(text: str) -> int:

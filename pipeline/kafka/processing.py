@@ -18,6 +18,8 @@ from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.tracker import Progress
 from pipeline.ports import Outgoing, Record
 
+UNFINISHED = 1_000
+"""Records that a stage of this kind works on at the same time, at most."""
 _RETRY_S = 0.5
 _log = structlog.get_logger()
 
@@ -85,37 +87,60 @@ class Deciding:
 
 @dataclass(slots=True)
 class Doing:
-    """For a worker that waits for the world: up to `at_once` records are under way together."""
+    """For a worker that waits for the world: up to `at_once` records are being answered together.
 
-    worker: Callable[[Record], Awaitable[None]]
+    A record that has its answer and waits for the broker's report makes room for the next; up to `UNFINISHED` may wait.
+    """
+
+    worker: Callable[[Record, Callable[[], None]], Awaitable[None]]
     publisher: Publisher
     learn: Learning
     fail: Fail
     at_once: int
-    slots: asyncio.Semaphore = field(init=False)
+    answering: asyncio.Semaphore = field(init=False)
+    unfinished: asyncio.Semaphore = field(init=False)
     tasks: set[asyncio.Task[None]] = field(default_factory=set)
 
     def __post_init__(self) -> None:
-        self.slots = asyncio.Semaphore(self.at_once)
+        self.answering = asyncio.Semaphore(self.at_once)
+        self.unfinished = asyncio.Semaphore(UNFINISHED)
 
     async def __call__(self, batch: Batch) -> None:
         """Return when all of the batch is under way."""
         await self.learn(batch)
         for record, progress in batch:
-            await self.slots.acquire()
             await self.publisher.room()
-            if not progress.start():
-                self.slots.release()
-                continue
-            self.tasks.add(asyncio.create_task(self._one(record, progress)))
+            await self.unfinished.acquire()
+            await self.answering.acquire()
+            if progress.start():
+                self.tasks.add(asyncio.create_task(self._one(record, progress)))
+            else:
+                self.answering.release()
+                self.unfinished.release()
 
     async def _one(self, record: Record, progress: Progress) -> None:
+        answered = _Once(self.answering.release)
         try:
-            await self.worker(record)
+            await self.worker(record, answered)
         except Exception as error:  # noqa: BLE001 - none may pass for a finished record
             self.fail(error)
         else:
             progress.finish(record.offset)
         finally:
-            self.slots.release()
+            answered()
+            self.unfinished.release()
             self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+
+class _Once:
+    """Calls a function the first time that it is called."""
+
+    __slots__ = ("_then",)
+
+    def __init__(self, then: Callable[[], None]) -> None:
+        self._then: Callable[[], None] | None = then
+
+    def __call__(self) -> None:
+        if self._then is not None:
+            self._then()
+            self._then = None

@@ -100,7 +100,8 @@ def create(settings: Settings, partitions: int, replication: int) -> list[str]:
     if wanted:
         for name, answer in client.create_topics(wanted, request_timeout=_TIMEOUT_S).items():
             _await_made(name, answer)
-    new = {topic.name: topic.partitions or partitions for topic in missing} | _empty(client, there)
+    ours = {name: there[name] for name in known(settings, there)}
+    new = {topic.name: topic.partitions or partitions for topic in missing} | _empty(client, ours)
     for group, read in groups(new).items():
         _start(settings, group, [(name, number) for name in read if name in new for number in range(new[name])])
     return [topic.name for topic in missing]

@@ -31,6 +31,10 @@ from pipeline.workers.repeats import Repeats
 ATTEMPTS = "attempts"
 
 
+def _nothing() -> None:
+    """For a caller that need not know."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Copy:
     """One writing of a delivery, as it was read."""
@@ -69,8 +73,11 @@ class Sender:
     random: Callable[[], float]
     on_attempt: Callable[[Attempt], None]
 
-    async def __call__(self, record: Record) -> None:
-        """Return when all that the record caused is durable. An endpoint's failure is a value; ours is raised."""
+    async def __call__(self, record: Record, answered: Callable[[], None] = _nothing) -> None:
+        """Return when all that the record caused is durable. An endpoint's failure is a value; ours is raised.
+
+        `answered` is called when the request has ended: what follows waits for the broker alone.
+        """
         try:
             copy = _Copy(record, self.codec.delivery(record.value), of_headers(record.headers))
         except Undecodable as error:
@@ -79,19 +86,20 @@ class Sender:
         if not await self.repeats.first(copy.key):
             return
         try:
-            made = await self._attempt_once(copy)
+            made = await self._attempt_once(copy, answered)
         except BaseException:
             self.repeats.give_up(copy.key)
             raise
         self.repeats.finish(copy.key, made)
 
-    async def _attempt_once(self, copy: _Copy) -> int:
+    async def _attempt_once(self, copy: _Copy, answered: Callable[[], None]) -> int:
         """The number of the attempt that was made; 0 where this round has made it before."""
         delivery = copy.delivery
         if self.repeats.attempted(delivery.id, copy.carriage.round, delivery.attempt):
             return 0
         target = await self._target(delivery)
         attempt = _skipped(copy, self.clock()) if target is None else await self._sent(copy, target)
+        answered()
         value = self.codec.encode_attempt(attempt)
         await self.publisher.publish(Outgoing(ATTEMPTS, copy.record.key, value, partition=copy.record.partition))
         self.on_attempt(attempt)
