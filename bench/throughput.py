@@ -13,7 +13,7 @@ from bench.rig import TENANTS, Receiver, Rig, rig, say
 from pipeline.profiles import PROFILES, RANDOM_BYTES
 
 IN_FLIGHT = 64
-WARM = 2
+WARM = 1
 
 
 async def run(events: int, folder: Path) -> dict[str, float]:

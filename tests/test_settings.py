@@ -148,7 +148,8 @@ def test_the_keys_are_read_in_their_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "text", [KEY, f":{KEY}", "id:", "id:short", f"id:{KEY[:-4]}", f"id:{KEY}!", f"id:{base64.b64encode(b'16 bytes').decode()}"]
+    "text",
+    [KEY, f":{KEY}", "id:", "id:short", f"id:{KEY[:-4]}", f"id:{KEY}!", f"id:{base64.b64encode(b'16 bytes').decode()}"],
 )
 def test_a_key_that_is_none_is_refused(text: str) -> None:
     """A key without id, of another length or in another alphabet is refused, and is not in the message."""

@@ -42,7 +42,9 @@ broker.heartbeat.interval.ms=500
 # A broker that was killed must wait for its own old session to end before it may register again.
 # Few partitions of Kafka's own topics: they are made, and read at each start, for one broker's few groups.
 
-_QUICK = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+# The quick compiler alone: on a machine of two cores the other one takes, for its first minutes, more than it gives.
+_ONCE = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
+_LASTING = ("-XX:TieredStopAtLevel=1", "-Xms256m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError")
 _LOGGING = (
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config.AbstractConfig=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",
@@ -99,8 +101,7 @@ class Broker:
         return await kafka_answers(self.port)
 
     def _java(self, main: str, *args: str | Path, quick: bool = True) -> list[str | Path]:
-        # The quick compiler alone serves a short run; the broker's throughput needs the other one too.
-        flags = _QUICK if quick else ("-Xms256m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError")
+        flags = _ONCE if quick else _LASTING
         path = ":".join(map(str, self.classpath))
         return [self.java, *flags, "-Djava.awt.headless=true", *_LOGGING, "-cp", path, main, *args]
 

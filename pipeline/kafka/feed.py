@@ -164,8 +164,8 @@ class Feed:
         if self._waited(put, _BLOCKED_S):
             return []
         late = []
-        self._consumer.pause(self._consumer.assignment())
         while not self._waited(put, 0) and not self._leave.is_set():
+            self._consumer.pause(self._consumer.assignment())  # each time: a rebalance may bring more to read
             late += self._poll(_POLL_S)
         self._consumer.resume([p for p in self._consumer.assignment() if (p.topic, p.partition) not in self._paused])
         return late
@@ -241,7 +241,7 @@ class Feed:
     def _is_error(self, message: Message) -> bool:
         if (error := message.error()) is None:
             return False
-        if error.fatal():
+        if error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - a message's error is not marked
             raise _fatal(error)
         _log.warning("kafka", reason=error.str())
         return True
@@ -271,11 +271,12 @@ class Feed:
 
     async def _close(self, partitions: list[Partition]) -> None:
         self.tracker.close(partitions)
-        await self._idle(partitions, GIVE_UP_S)
+        await self._idle(partitions, 0 if self._given_up else GIVE_UP_S)
 
     async def _let_go(self, partitions: list[Partition]) -> None:
         for partition in partitions:
             self.tracker.let_go(partition)
+            self._to_commit.pop(partition, None)
 
     async def _idle(self, partitions: list[Partition], timeout_s: float) -> bool:
         """Wait until nothing of these is in flight; False when time is up."""
@@ -318,6 +319,6 @@ def _offsets(floors: dict[Partition, int]) -> list[TopicPartition]:
 
 
 def _fatal(error: KafkaError) -> PipelineError:
-    if error.code() == KafkaError.FENCED_INSTANCE_ID:
+    if KafkaError(KafkaError.FENCED_INSTANCE_ID).str() in error.str():  # wrapped, its code is that of any fatal error
         return Fenced("another process has joined the group under this instance id")
     return PipelineError(f"Kafka's client cannot go on: {error.str()}")

@@ -18,7 +18,8 @@ from pipeline.settings import Settings
 UNREPORTED_BYTES = 64 * 1024 * 1024
 """How much may be on its way to the broker before the caller has to wait."""
 
-_POLL_S = 0.004
+_POLL_S, _WORKERS_POLL_S = 0.004, 0.02
+"""How often reports are collected: where somebody waits for each, and where none does."""
 _SILENT_S = 10.0
 
 
@@ -41,10 +42,11 @@ class Publisher:
         timeout_ms = 0 if timeout_s is None else int(timeout_s * 1000)
         self._producer = Producer(producer_config(settings, message_timeout_ms=timeout_ms, **properties))
         self._loop = asyncio.get_running_loop()
+        self._poll_s = _WORKERS_POLL_S if timeout_s is None else _POLL_S
         self._unreported: dict[asyncio.Future[Report], float] = {}
         self._bytes = 0
         self._waiting: deque[asyncio.Future[None]] = deque()
-        self._timer = self._loop.call_later(_POLL_S, self._poll)
+        self._timer = self._loop.call_later(self._poll_s, self._poll)
 
     def publish(self, record: Outgoing) -> asyncio.Future[Report]:
         """Hand a record over at once; the future is done when it is durable."""
@@ -94,7 +96,7 @@ class Publisher:
 
     def _poll(self) -> None:
         self._producer.poll(0)
-        self._timer = self._loop.call_later(_POLL_S, self._poll)
+        self._timer = self._loop.call_later(self._poll_s, self._poll)
 
     def _reported(self, report: asyncio.Future[Report], size: int, error: KafkaError | None, message: Message) -> None:
         self._bytes -= size

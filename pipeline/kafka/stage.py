@@ -37,6 +37,11 @@ class _App(faust.App):
 
     BootStrategy = _Boot
 
+    def close_consumer(self) -> None:
+        """Faust makes a consumer for its streams, with an event loop for a thread of its own, and starts neither."""
+        consumer: Any = self.consumer
+        consumer._thread.thread_loop.close()  # noqa: SLF001 - nothing public closes what was never started
+
 
 class Stage:
     """One role's app, agent and feed.
@@ -81,4 +86,5 @@ class Stage:
         """Drain, commit and leave; False if the grace has cut something."""
         ended = await self.feed.stop(grace_s)
         await self._app.stop()
+        self._app.close_consumer()
         return ended

@@ -8,6 +8,7 @@ import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Any
 
 from confluent_kafka import Consumer, ConsumerGroupTopicPartitions, KafkaError, Message, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient, NewTopic
@@ -74,6 +75,11 @@ def consume(settings: Settings, topic: str, count: int, within_s: float = PATIEN
         return found
     finally:
         consumer.close()
+
+
+def headers_of(message: Message) -> tuple[tuple[str, bytes], ...]:
+    headers: Any = message.headers() or ()
+    return tuple(headers)
 
 
 def committed(settings: Settings, group: str, topic: str) -> dict[int, int]:

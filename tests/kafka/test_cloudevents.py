@@ -131,7 +131,7 @@ def test_what_is_not_said_is_none() -> None:
 def test_a_missing_attribute_is_named(name: str, value: str | None) -> None:
     """An attribute that is required and missing or empty makes the event invalid."""
     with pytest.raises(Undecodable, match=name) as caught:
-        event_of(read(**{name: value}), {})
+        event_of(read(b"", **{name: value}), {})
     assert caught.value.reason == "invalid"
 
 

@@ -5,11 +5,11 @@ import io
 import json
 from collections.abc import AsyncIterator, Callable
 from contextlib import suppress
-from typing import Any
+from typing import Any, cast
 
 import fastavro
 import pytest
-from confluent_kafka.schema_registry import Schema
+from confluent_kafka.schema_registry import Schema, SchemaRegistryClient
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -126,7 +126,9 @@ def test_the_head_is_the_wire_format_s() -> None:
     assert CODEC.encode_event(EVENT)[:5] == HEADS["event"] == b"\x00\x00\x00\x00\x01"
 
 
-@pytest.mark.parametrize("value", [None, b"", b"\x00", b"\x00\x00\x00\x00", b"\x01\x00\x00\x00\x01", b"{}", b"\x01" * 9])
+@pytest.mark.parametrize(
+    "value", [None, b"", b"\x00", b"\x00\x00\x00\x00", b"\x01\x00\x00\x00\x01", b"{}", b"\x01" * 9]
+)
 def test_what_is_not_framed(value: bytes | None) -> None:
     """Without the five bytes at its beginning a record is unreadable for its framing."""
     assert reason(lambda: CODEC.event(read(value))) == "framing"
@@ -200,7 +202,7 @@ def test_a_word_that_this_version_does_not_know() -> None:
     decoded = fastavro.schemaless_reader(
         io.BytesIO(CODEC.encode_attempt(_attempt())[5:]), fastavro.parse_schema(load("attempt")), None
     )
-    value = written(newer, {**decoded, "verdict": "unheard"})
+    value = written(newer, {**cast("Any", decoded), "verdict": "unheard"})
     assert reason(lambda: knowing(newer).attempt(value)) == "undecodable"
     assert knowing(newer).attempt(written(newer, decoded)).verdict is Verdict.DELIVERED
 
@@ -244,8 +246,17 @@ def test_a_schema_may_refer_to_others() -> None:
 def test_a_value_may_be_nested_in_its_own_kind(around: str) -> None:
     """A record that holds records of its own type is read."""
     inside: Any = {"items": {"type": "array", "items": "a.N"}, "values": {"type": "map", "values": "N"}}.get(around)
-    schema = {"type": "record", "name": "N", "namespace": "a", "fields": [{"name": "n", "type": inside or ["null", "N"]}]}
-    values = {"items": {"n": [{"n": []}]}, "values": {"n": {"k": {"n": {}}}}, "union": {"n": {"n": None}}}
+    schema = {
+        "type": "record",
+        "name": "N",
+        "namespace": "a",
+        "fields": [{"name": "n", "type": inside or ["null", "N"]}],
+    }
+    values: dict[str, Any] = {
+        "items": {"n": [{"n": []}]},
+        "values": {"n": {"k": {"n": {}}}},
+        "union": {"n": {"n": None}},
+    }
     event = knowing(schema).event(read(written(schema, values[around]), CLOUD))
     assert json.loads(event.data) == values[around]
 
@@ -292,7 +303,12 @@ async def test_an_id_that_nobody_knows_is_asked_for_once(codec: Codec, monkeypat
     """An unknown id is unreadable, and is not asked for again with every batch."""
     asked: list[int] = []
     ask = schemas.written
-    monkeypatch.setattr(schemas, "written", lambda client, number: asked.append(number) or ask(client, number))
+
+    def counted(client: SchemaRegistryClient, number: int) -> list[Any] | None:
+        asked.append(number)
+        return ask(client, number)
+
+    monkeypatch.setattr(schemas, "written", counted)
     value = b"\x00\x7f\xff\xff\xff" + b"x"
     for _ in range(3):
         await codec.learn([value])

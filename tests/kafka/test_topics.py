@@ -9,7 +9,7 @@ from confluent_kafka import Consumer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
 from pipeline.errors import Unreachable
-from pipeline.flow.retry import DEFAULT, Ladder
+from pipeline.flow.retry import DEFAULT, Ladder, topic_span_ms
 from pipeline.kafka import topics
 from pipeline.settings import Settings
 from tests.kafka.live import PATIENCE_S, committed, new_topic
@@ -38,9 +38,9 @@ def longer(settings: Settings) -> Iterator[Settings]:
 
 
 def test_the_catalogue_is_the_contract_s() -> None:
-    """Every topic of the flow is there once, the tiers with the broker's append time, control topics in one partition."""
+    """Every topic is there once: tiers with the broker's append time, control topics in one partition, by sizes."""
     made = {topic.name: topic for topic in topics.catalogue(Ladder.parse(DEFAULT))}
-    tiers = [name for name in made if topics.topic_span_ms(name)]
+    tiers = [name for name in made if topic_span_ms(name)]
     assert len(made) == len(topics.catalogue(Ladder.parse(DEFAULT))) == 22
     assert tiers == [f"retry-{wait}" for wait in ("5s", "20s", "60s", "3m", "10m", "30m", "1h", "6h")]
     assert {name for name, topic in made.items() if topic.partitions == 1} == {

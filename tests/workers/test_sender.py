@@ -67,6 +67,13 @@ async def test_effects_come_in_their_order(outcome: Outcome) -> None:
     await work
 
 
+async def test_the_answer_is_told_before_it_is_written_down() -> None:
+    """Whoever paces the requests learns of the end of one before the broker has to be waited for."""
+    flow = sending(answer(200))
+    await flow.sender(delivered(), lambda: flow.log.append("answered"))
+    assert flow.log == ["request", "answered", "write attempts"]
+
+
 async def test_a_failure_is_tried_again() -> None:
     """The next attempt waits in the largest tier within its wait: hop and attempt raised, the body unchanged."""
     flow = sending(answer(503))

@@ -1,0 +1,147 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import Any, cast
+
+import pytest
+from prometheus_client import CollectorRegistry, generate_latest
+
+from pipeline.flow.subscription import Auth, Subscription, Tenant
+from pipeline.kafka import subscribers as module
+from pipeline.kafka.feed import Feed
+from pipeline.kafka.metrics import StageCollector
+from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.subscribers import ViewSubscribers
+from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.tracker import Tracker
+from tests.api.parts import MemoryView
+from tests.workers.parts import CODEC
+
+ACME = Tenant("acme", "Acme", "standard")
+ALL = Subscription("acme", "wh_1", "https://example.com/", ("*",), Auth("none"))
+
+
+class View(MemoryView):
+    """A table in memory, with the offset that a table tells."""
+
+    def offset(self, topic: str) -> int:
+        """How far the topic has been read."""
+        return self.offsets[topic]
+
+    def write(self, *records: Tenant | Subscription) -> None:
+        """As the API does."""
+        for record in records:
+            if isinstance(record, Tenant):
+                self.put(TENANTS, record.id, CODEC.encode_tenant(record))
+            else:
+                self.put(SUBSCRIPTIONS, record.path, CODEC.encode_subscription(record))
+
+
+@pytest.fixture
+def view() -> View:
+    made = View()
+    made.write(ACME, ALL)
+    return made
+
+
+@pytest.fixture
+def subscribers(view: View) -> ViewSubscribers:
+    return ViewSubscribers(cast("Any", view), CODEC)
+
+
+def wanting(subscribers: ViewSubscribers, event_type: str = "order.paid", tenant: str = "acme") -> set[str]:
+    found = subscribers.of(tenant)
+    assert found is not None
+    return set(found.wanting(event_type))
+
+
+def test_a_tenant_comes_with_its_product(subscribers: ViewSubscribers) -> None:
+    """The tenant's record, its profile and how far the subscriptions have been read are told."""
+    found = subscribers.of("acme")
+    assert found is not None
+    assert (found.tenant, found.profile.name, subscribers.offset) == (ACME, "standard", 1)
+
+
+def test_an_unknown_tenant_is_none(subscribers: ViewSubscribers) -> None:
+    """A tenant that the view does not have is not there, and is when it has come."""
+    assert subscribers.of("nobody") is None
+
+
+def test_webhooks_want_what_they_have_chosen(view: View, subscribers: ViewSubscribers) -> None:
+    """Exact types, prefixes and everything; never what another tenant's webhook wants."""
+    view.write(replace(ALL, webhook="wh_2", events=("order.paid",)), replace(ALL, webhook="wh_3", events=("order.*",)))
+    view.write(replace(ACME, id="other"), replace(ALL, tenant="other", webhook="wh_9"))
+    assert wanting(subscribers) == {"wh_1", "wh_2", "wh_3"}
+    assert wanting(subscribers, "order.sent") == {"wh_1", "wh_3"}
+    assert wanting(subscribers, "invoice.paid") == {"wh_1"}
+    assert wanting(subscribers, tenant="other") == {"wh_9"}
+
+
+def test_a_change_counts_from_the_next_event_on(view: View, subscribers: ViewSubscribers) -> None:
+    """A webhook that is added, switched off or removed, and a tenant that goes, are seen at the next look."""
+    assert wanting(subscribers) == {"wh_1"}
+    view.write(replace(ALL, webhook="wh_2"))
+    assert wanting(subscribers) == {"wh_1", "wh_2"}
+    view.write(replace(ALL, active=False))
+    assert wanting(subscribers) == {"wh_2"}
+    view.put(SUBSCRIPTIONS, "acme/wh_2", None)
+    assert wanting(subscribers) == set()
+    view.put(TENANTS, "acme", None)
+    assert subscribers.of("acme") is None
+
+
+def test_a_tenant_whose_precondition_does_not_hold_wants_nothing(view: View, subscribers: ViewSubscribers) -> None:
+    """While a tenant's plan does not allow webhooks its events go nowhere; the tenant is known all the same."""
+    view.write(Tenant("acme", "Acme", "qase", plan="free"))
+    assert wanting(subscribers, "case.created") == set()
+    view.write(Tenant("acme", "Acme", "qase", plan="business"))
+    assert wanting(subscribers, "case.created") == {"wh_1"}
+
+
+def test_what_is_remembered_is_bounded(
+    view: View, subscribers: ViewSubscribers, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many tenants and types come by, few are kept ready, and all are answered."""
+    monkeypatch.setattr(module, "_TENANTS", 3)
+    monkeypatch.setattr(module, "_TYPES", 2)
+    for number in range(10):
+        view.write(replace(ACME, id=f"t{number}"), replace(ALL, tenant=f"t{number}"))
+    for _ in range(2):
+        for number in range(10):
+            assert [wanting(subscribers, f"type.{n}", f"t{number}") for n in range(5)] == [{"wh_1"}] * 5
+    assert len(subscribers._known) == 3
+
+
+def test_a_record_that_cannot_be_read_hurts_no_other(view: View, subscribers: ViewSubscribers) -> None:
+    """A webhook's record that cannot be read leaves the tenant's others theirs, and counts again when it is mended."""
+    view.write(replace(ALL, webhook="wh_2"))
+    view.put(SUBSCRIPTIONS, "acme/wh_1", b"\x00\x00\x00\x00\x03")
+    assert wanting(subscribers) == {"wh_2"}
+    view.write(ALL)
+    assert wanting(subscribers) == {"wh_1", "wh_2"}
+
+
+@pytest.mark.parametrize("record", [b"junk", CODEC.encode_tenant(replace(ACME, profile="unheard-of"))])
+def test_a_tenant_that_cannot_be_served_is_none(view: View, subscribers: ViewSubscribers, record: bytes) -> None:
+    """A tenant whose record cannot be read, or whose product this version does not know, is as good as absent."""
+    view.put(TENANTS, "acme", record)
+    assert subscribers.of("acme") is None
+    view.write(ACME)
+    assert wanting(subscribers) == {"wh_1"}
+
+
+def test_a_stage_tells_its_state() -> None:
+    """Partitions held, records unfinished and bytes unreported are gauges, read when they are asked for."""
+
+    class Half:
+        tracker = Tracker()
+        unreported_bytes = 17
+
+    registry, half = CollectorRegistry(), Half()
+    StageCollector(cast("Feed", half), cast("Publisher", half), registry)
+    half.tracker.take(("events", 0))
+    half.tracker.partitions["events", 0].see(5)
+    shown = generate_latest(registry).decode()
+    assert "pipeline_partitions 1.0" in shown
+    assert "pipeline_unfinished 1.0" in shown
+    assert "pipeline_unreported_bytes 17.0" in shown
