@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable
 from typing import Any
 
-from confluent_kafka import OFFSET_BEGINNING, Consumer, TopicPartition
+from confluent_kafka import Consumer, TopicPartition
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from confluent_kafka.schema_registry.avro import AvroDeserializer
 from confluent_kafka.serialization import MessageField, SerializationContext
@@ -16,14 +16,16 @@ Wanted = Callable[[Decoded], bool]
 
 
 class Following:
-    """One topic from its beginning; remembers all that it has read."""
+    """One topic from now on; remembers all that it has read."""
 
     def __init__(self, bootstrap: str, registry: str, topic: str) -> None:
         self._consumer = Consumer(
             {"bootstrap.servers": bootstrap, "group.id": f"follows-{topic}", "enable.auto.commit": False}
         )
         partitions = self._consumer.list_topics(topic, timeout=10).topics[topic].partitions
-        self._consumer.assign([TopicPartition(topic, number, OFFSET_BEGINNING) for number in partitions])
+        here = [TopicPartition(topic, number) for number in partitions]
+        ends = [self._consumer.get_watermark_offsets(one, timeout=10)[1] for one in here]
+        self._consumer.assign([TopicPartition(topic, one.partition, end) for one, end in zip(here, ends, strict=True)])
         self._registry = SchemaRegistryClient({"url": registry})
         self._decode = AvroDeserializer(self._registry)
         self._place = SerializationContext(topic, MessageField.VALUE)

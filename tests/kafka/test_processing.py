@@ -58,6 +58,7 @@ class Work:
     publisher: Reports = field(default_factory=Reports)
     codec: Knowing = field(default_factory=Knowing)
     log: list[str] = field(default_factory=list)
+    views: list[bytes] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         self.publisher.gate.set()
@@ -78,8 +79,9 @@ class Work:
 
         async def caught_up(batch: Batch) -> None:
             self.log.append(f"caught up {batch.ends['subscriptions', 0]}")
+            self.views.append(b"view at %d" % batch.ends["subscriptions", 0])
 
-        learn = Learning(cast("Any", self.codec))
+        learn = Learning(cast("Any", self.codec), lambda: self.views)
         return Deciding(worker, cast("Any", self.publisher), learn, caught_up, self.faults.append)
 
 
@@ -119,10 +121,10 @@ async def test_a_record_is_finished_when_all_it_caused_is_durable() -> None:
 
 
 async def test_the_view_is_new_enough_before_anything_is_decided() -> None:
-    """The schemas are known and the view is where the batch's ends are before the first record is looked at."""
+    """The view is where the batch's ends are, then its schemas are learned too, before a record is looked at."""
     work = Work(2)
     await work.deciding()(work.batch())
-    assert work.codec.asked == [[b"0", b"1"]]
+    assert work.codec.asked == [[b"0", b"1", b"view at 7"]]
     assert work.log == ["caught up 7", "decide 0", "decide 1"]
 
 

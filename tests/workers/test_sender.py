@@ -216,7 +216,7 @@ async def test_an_exception_leaves_the_copy_workable() -> None:
     with pytest.raises(RuntimeError, match="ours"):
         await flow(delivered())
     assert flow.log == ["request"]
-    await flow(delivered())
+    await asyncio.wait_for(flow(delivered()), 5)
     assert flow.log == ["request", "request", "write attempts"]
 
 
@@ -229,7 +229,7 @@ async def test_whoever_waits_takes_over_from_an_exception() -> None:
     flow.endpoint.gate.set()
     with pytest.raises(RuntimeError, match="ours"):
         await first
-    await second
+    await asyncio.wait_for(second, 5)
     assert flow.publisher.attempts[0].answers == Answers(3, 6)
 
 
@@ -244,7 +244,7 @@ async def test_an_attempt_that_was_not_written_is_not_carried_out() -> None:
         await work
     assert flow.log == ["request", "write attempts"]
     flow.publisher.by_hand = False
-    await flow(delivered())
+    await asyncio.wait_for(flow(delivered()), 5)
     assert flow.log == ["request", "write attempts"] * 2 + ["write retry-5s"]
 
 
