@@ -56,6 +56,7 @@ async def _one_sender(flow: Rig, receiver: Receiver, events: int) -> dict[str, f
     receiver.ask("reset")
     await flow.send_many("quick", events)
     await flow.routed()
+    await flow.forgotten("pipeline-sender")
     await flow.start("sender-0")
     before = flow.cpu_s("sender")
     tally = await receiver.received(events, 120)

@@ -36,7 +36,7 @@ from pipeline.workers.repeats import Repeats
 from pipeline.workers.router import Router
 from pipeline.workers.sender import Sender
 
-AT_ONCE = 160
+AT_ONCE = 224
 """Requests that a sender has under way at the same time."""
 _ATTEMPTS_LINGER_MS = 20
 """Nobody waits for an attempt's record: larger batches spare the broker and the sender most of their requests."""

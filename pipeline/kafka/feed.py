@@ -36,7 +36,7 @@ _HEARTBEAT_MS = 500
 _COMMIT_S = 1.0
 _POLL_S = 0.1
 _FEW = 100
-_GATHER_S = 0.002
+_GATHER_S = 0.004
 """After a small batch, let more records gather: handing it over between threads costs more than a record's work."""
 _BLOCKED_S = 1.0
 """When the channel stays full for longer, the poller pauses its partitions and polls on: the membership must live."""
