@@ -24,8 +24,8 @@ def leashed(
         yield child
     finally:
         child.signal(signal.SIGKILL)
-        child.process.wait()
-        child.code()
+        while child.code() is None:
+            time.sleep(_LOOK_S)
 
 
 def told_to_stop(child: leash.Child, within_s: float) -> None:

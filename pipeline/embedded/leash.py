@@ -43,14 +43,24 @@ class Child:
         return self.process.pid
 
     def code(self) -> int | None:
-        """The exit code, negative for a signal, once it has ended; the watching shell is then sent away."""
+        """The exit code, negative for a signal, once the child and the shell that watches it have ended.
+
+        Until the shell is gone, it holds what the child held, such as the lock of a directory.
+        """
         code = self.process.poll()
+        return code if code is not None and self._unwatched() else None
+
+    def _unwatched(self) -> bool:
+        """Send the watching shell away; whether it has gone, that is, whether nobody reads what we write to it."""
         stdin = self.process.stdin
-        if code is not None and stdin and not stdin.closed:
-            with contextlib.suppress(BrokenPipeError):
-                os.write(stdin.fileno(), b"ended\n")
+        if stdin is None or stdin.closed:
+            return True
+        try:
+            os.write(stdin.fileno(), b"ended\n")
+        except BrokenPipeError:
             stdin.close()
-        return code
+            return True
+        return False
 
     async def ended(self) -> int:
         """Wait for the end; the exit code."""
