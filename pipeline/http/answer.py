@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from aiohttp.client_proto import ResponseHandler
 
@@ -16,6 +16,9 @@ MAX_HEAD = 64 * 1024
 """Raw bytes of an answer before its body, interim answers included."""
 MAX_INTERIM = 16
 """Interim answers (1xx) before the answer."""
+_MAX_LINE = 8190
+_MAX_HEADERS_READ = 256
+_BUFFER = 32 * 1024
 _SWITCHING = 101
 _FINAL = 200
 
@@ -32,12 +35,24 @@ class BoundedAnswer(ResponseHandler):
     _interim = 0
     _answered = False
 
-    def set_response_params(self, **params: Any) -> None:
+    def expect(self) -> None:
         """A request begins."""
         self._head_bytes = 0
         self._interim = 0
         self._answered = False
-        super().set_response_params(**params)
+        self.set_response_params(
+            read_until_eof=True,
+            auto_decompress=False,
+            read_bufsize=_BUFFER,
+            max_line_size=_MAX_LINE,
+            max_field_size=_MAX_LINE,
+            max_headers=_MAX_HEADERS_READ,
+        )
+
+    def resume_reading(self, resume_parser: bool = True) -> None:  # noqa: FBT001, FBT002  # aiohttp's own signature
+        """After a pause; aiohttp also calls it after each read, to no purpose but the time it takes."""
+        if self._reading_paused:
+            super().resume_reading(resume_parser)
 
     def data_received(self, data: bytes) -> None:
         """Bytes have come; none when reading goes on after a pause."""

@@ -1,22 +1,17 @@
 """The delivery client: one POST through the egress guard, under one deadline, read within limits.
 
-The only module that knows httpx. It calls the transport directly: `AsyncClient` costs more than all the rest of a
-delivery, and httpx's own transport scans every pooled connection for each request.
+It calls httpx's transport directly: `AsyncClient` costs more than all the rest of a delivery.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-import io
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, cast
 
-import aiohttp
 import httpx
 import yarl
-from httpx_aiohttp import AiohttpTransport
-from multidict import CIMultiDict
 
 from pipeline.flow.deliver import Outcome, Verdict
 from pipeline.http.connector import GuardedConnector, tls_context
@@ -25,11 +20,10 @@ from pipeline.http.guard import check_url
 from pipeline.http.names import LOOKUP_DEADLINE_S, Lookup, NameServers
 from pipeline.http.proxy import EgressProxy
 from pipeline.http.redirects import FOLLOWED, hop_url, without_credentials
+from pipeline.http.transport import Place, Post, PostTransport
 from pipeline.http.url_rules import Refusal
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import AsyncGenerator
     from pathlib import Path
 
     from pipeline.flow.deliver import OutgoingRequest
@@ -42,21 +36,17 @@ MAX_KEPT = 16 * 1024
 MAX_HEADERS = 50
 MAX_HEADER_BYTES = 8 * 1024
 """What is kept of an answer's headers, names and values."""
-_MAX_LINE = 8190
-_MAX_HEADERS_READ = 256
 _REMEMBERED_URLS = 4096
-_BUFFER = 32 * 1024
-_LARGE = 1024 * 1024
 
 
 @dataclass(frozen=True, slots=True)
 class _Target:
     """Where a checked URL leads to."""
 
-    url: httpx.URL
+    place: Place
     canonical: str
     origin: tuple[str, str, int]
-    transport: AiohttpTransport
+    transport: PostTransport
 
 
 @dataclass(slots=True)
@@ -66,21 +56,6 @@ class _Answer:
     status: int | None = None
     headers: list[tuple[bytes, bytes]] = field(default_factory=list)
     body: bytes = b""
-
-
-class _Post(httpx.Request):
-    """A POST whose parts are ready.
-
-    Httpx's own constructor would read and copy the headers twice, a fifth of a delivery's time.
-    """
-
-    def __init__(self, url: httpx.URL, headers: CIMultiDict[str], body: bytes) -> None:
-        self.method = "POST"
-        self.url = url
-        self.headers = cast("httpx.Headers", headers)  # the transport hands it to aiohttp as it is
-        self.extensions = {}
-        # aiohttp warns about large bytes, and writes a file's parts as the endpoint takes them
-        self._content = body if len(body) < _LARGE else cast("bytes", io.BytesIO(body))
 
 
 class DeliveryClient:
@@ -115,8 +90,8 @@ class DeliveryClient:
             lookup_deadline_s=lookup_deadline_s,
         )
         # Two pools: what is reached only by the deployment's exemption may not lean on the rules for everyone.
-        self._public = _transport(connector(), tls)
-        self._allowed = _transport(connector(allowed_only=True), tls)
+        self._public = PostTransport(connector(), tls)
+        self._allowed = PostTransport(connector(allowed_only=True), tls)
         self._target = functools.lru_cache(maxsize=_REMEMBERED_URLS)(self._check)
 
     async def send(self, request: OutgoingRequest) -> Outcome:
@@ -130,7 +105,7 @@ class DeliveryClient:
         try:
             async with asyncio.timeout(request.deadline_s):
                 failure = await self._deliver(request, answer)
-        except (httpx.HTTPError, aiohttp.ClientError, OSError) as error:
+        except (httpx.HTTPError, OSError) as error:
             failure = verdict_of(error)
         return _outcome(failure, answer, loop.time() - started)
 
@@ -172,55 +147,33 @@ class DeliveryClient:
         if isinstance(checked, Refusal):
             return None
         parts = checked.parts
-        parsed = httpx.URL(checked.url)
-        connected = yarl.URL(str(parsed))
+        connected = yarl.URL(str(httpx.URL(checked.url)))
         if (connected.scheme, connected.raw_host, connected.port) != parts.origin:
             return None  # aiohttp would read another place than the guard did
-        return _Target(parsed, checked.url, parts.origin, self._allowed if checked.allowed_only else self._public)
-
-
-def _transport(connector: GuardedConnector, tls: ssl.SSLContext) -> AiohttpTransport:
-    session = aiohttp.ClientSession(
-        connector=connector,
-        cookie_jar=aiohttp.DummyCookieJar(),
-        headers={"Accept-Encoding": "identity"},
-        skip_auto_headers=("Accept", "Content-Type", "User-Agent"),
-        auto_decompress=False,
-        trust_env=False,
-        max_line_size=_MAX_LINE,
-        max_field_size=_MAX_LINE,
-        max_headers=_MAX_HEADERS_READ,
-        read_bufsize=_BUFFER,
-    )
-    return AiohttpTransport(client=session, verify=tls, trust_env=False)
+        transport = self._allowed if checked.allowed_only else self._public
+        return _Target(Place.of(connected), checked.url, parts.origin, transport)
 
 
 async def _post(target: _Target, headers: tuple[tuple[str, str], ...], body: bytes, answer: _Answer) -> None:
     answer.status, answer.headers, answer.body = None, [], b""
-    response = await target.transport.handle_async_request(_Post(target.url, CIMultiDict(headers), body))
+    response = await target.transport.handle_async_request(Post(target.place, headers, body))
     answer.status = response.status_code
     answer.headers = response.headers.raw
-    await _read(response, answer)
+    await _read(cast("httpx.AsyncByteStream", response.stream), answer)
 
 
-async def _read(response: httpx.Response, answer: _Answer) -> None:
-    """Read the body, at most `MAX_READ` of it. A connection with an unread rest is closed, never used again."""
-    chunks = cast("AsyncGenerator[bytes, None]", aiter(cast("httpx.AsyncByteStream", response.stream)))
+async def _read(stream: httpx.AsyncByteStream, answer: _Answer) -> None:
+    """Read the body, at most `MAX_READ` of it."""
     read = 0
-    whole = False
     try:
-        async for chunk in chunks:
+        async for chunk in stream:
             if read < MAX_KEPT:
                 answer.body = (answer.body + chunk)[:MAX_KEPT]
             read += len(chunk)
             if read >= MAX_READ:
                 break
-        else:
-            whole = True
     finally:
-        if not whole:
-            await chunks.aclose()
-            await response.aclose()
+        await stream.aclose()
 
 
 def _location(answer: _Answer) -> str | None:

@@ -223,6 +223,52 @@ async def test_connection_that_is_never_accepted(client: DeliveryClient) -> None
     assert outcome.failure is Verdict.TIMEOUT
 
 
+async def test_body_in_tiny_chunks(client: DeliveryClient) -> None:
+    """A body in thousands of tiny chunks, which pauses the reading, is read to its end, and its connection kept."""
+    body = CHUNKED + b"1\r\na\r\n" * 10_000 + b"0\r\n\r\n"
+    async with answering(body) as endpoint:
+        outcomes = [await client.send(post(endpoint.url(), DEADLINE_S)) for _ in range(2)]
+    assert [(o.failure, o.status, o.body) for o in outcomes] == [(None, 200, b"a" * 10_000)] * 2
+    assert endpoint.connections == 1
+
+
+async def test_request_that_is_not_taken_is_dropped_at_the_deadline(client: DeliveryClient) -> None:
+    """When a delivery has ended, nothing more of it is sent: an endpoint cannot hold its connection by not reading."""
+    ended, received = asyncio.Event(), asyncio.Queue[int]()
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        await ended.wait()
+        writer.transport.resume_reading()  # type: ignore[attr-defined]
+        size = 0
+        with contextlib.suppress(ConnectionError):
+            while chunk := await reader.read(1_000_000):
+                size += len(chunk)
+        received.put_nowait(size)
+
+    async with listening(script) as endpoint:
+        outcome = await client.send(post(endpoint.url(), DEADLINE_S, body=bytes(16_000_000)))
+        ended.set()
+        assert outcome.failure is Verdict.TIMEOUT
+        assert await asyncio.wait_for(received.get(), 5) < 16_000_000
+
+
+async def test_answer_before_the_whole_request_was_taken(client: DeliveryClient) -> None:
+    """An answer that comes before the endpoint has taken the request counts, but its connection is not used again."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readline()
+        writer.transport.pause_reading()  # type: ignore[attr-defined]
+        writer.write(OK)
+        await asyncio.Event().wait()
+
+    async with listening(script) as endpoint:
+        big = post(endpoint.url(), DEADLINE_S, body=bytes(16_000_000))
+        outcomes = [await client.send(big) for _ in range(2)]
+    assert [outcome.status for outcome in outcomes] == [200, 200]
+    assert endpoint.connections == 2
+
+
 @contextlib.asynccontextmanager
 async def tls_answering(context: ssl.SSLContext) -> AsyncIterator[Endpoint]:
     async with answering(tls=context) as endpoint:
