@@ -26,6 +26,10 @@ class Record:
     timestamp_ms: int
 
 
+UNREADABLE: tuple[tuple[str, bytes], ...] = (("?", b""),)
+"""The headers of a record of which one's name is not UTF-8: the client library can tell none of them."""
+
+
 @dataclass(frozen=True, slots=True)
 class Outgoing:
     """A record to write. Without a partition the key chooses one."""
@@ -54,6 +58,24 @@ class Publisher(Protocol):
         """Hand the record over at once; what is returned is done when the broker has reported it durable."""
 
 
+class Work(Protocol):
+    """One record that is being worked on, as those see it who answer for its offset."""
+
+    @property
+    def open(self) -> bool:
+        """Whether a request may begin: no more once its partition is given up or lost."""
+
+    @property
+    def lost(self) -> bool:
+        """Whether its partition is no longer this process's: attempts are still written, effects are not."""
+
+    def answered(self) -> None:
+        """The request has ended, or nobody waits for it any more: what follows waits for the broker alone."""
+
+    def release(self) -> None:
+        """All that the record caused is durable, or another durable record carries it: its offset may be passed."""
+
+
 class Codec(Protocol):
     """Records of the flow to and from bytes. Decoding raises `Undecodable` for what can never be read."""
 
@@ -77,12 +99,13 @@ class Codec(Protocol):
 class Tenancy:
     """A tenant with its product and the webhooks of it that are active.
 
-    `wanting` gives the ids of those that want a type.
+    `wanting` gives the ids of those that want a type. `unreadable` are those of which nothing can be told.
     """
 
     tenant: Tenant
     profile: Profile
     wanting: Callable[[str], tuple[str, ...]]
+    unreadable: tuple[str, ...] = ()
 
 
 class Subscribers(Protocol):
@@ -96,7 +119,7 @@ class Subscribers(Protocol):
         """How far the subscriptions have been read."""
 
     def of(self, tenant: str) -> Tenancy | None:
-        """The tenant; None if it is not known."""
+        """The tenant; None if it is not known. Raises `Undecodable` when its record cannot be used."""
 
 
 @dataclass(frozen=True, slots=True)

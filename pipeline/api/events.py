@@ -112,19 +112,32 @@ async def post(tenant: str, request: Request, deps: DepsOf) -> Response:
     202 when Kafka has stored them. 207 when some of a batch were refused, and the others stored. 503 means that it is
     not known: send again with the same ids.
     """
-    judge = _Judge(deps.tenant(tenant), deps.clock())
-    text, given = _read(await request.body())
-    try:
-        spans, _ = raw.members(text)
-        if "events" in given:
-            return await _batch(judge, _listed(given), text, raw.objects(text, spans["events"][0]), deps)
-        event = judge(given, _slice(text, spans), "")
-    except RecursionError as error:
-        raise Refusal(HTTPStatus.BAD_REQUEST, f"{UNREADABLE}: it is nested too deeply") from error
-    (failure,) = await deps.ingest.publish([event])
+    judged = _judged_all(_Judge(deps.tenant(tenant), deps.clock()), await request.body())
+    if isinstance(judged, list):
+        return await _batch(judged, deps)
+    (failure,) = await deps.ingest.publish([judged])
     if failure is not None:
         raise failure
-    return _json(HTTPStatus.ACCEPTED, {"id": event.id})
+    return _json(HTTPStatus.ACCEPTED, {"id": judged.id})
+
+
+def _judged_all(judge: _Judge, body: bytes) -> Event | list[Event | dict[str, Any]]:
+    """The one event, or those of a batch, with the items of those that are refused. Raises `Refusal`.
+
+    What was parsed is let go of here: it takes many times the body's memory, and Kafka's answer may take seconds.
+    """
+    text, given = _read(body)
+    try:
+        spans, _ = raw.members(text)
+        if "events" not in given:
+            return judge(given, _slice(text, spans), "")
+        listed, places = _listed(given), raw.objects(text, spans["events"][0])
+        return [
+            _judged(judge, one, _slice(text, places_of), f"/events/{number}")
+            for number, (one, places_of) in enumerate(zip(listed, places, strict=True))
+        ]
+    except RecursionError as error:
+        raise Refusal(HTTPStatus.BAD_REQUEST, f"{UNREADABLE}: it is nested too deeply") from error
 
 
 def _read(body: bytes) -> tuple[str, dict[str, Any]]:
@@ -147,30 +160,21 @@ def _listed(given: dict[str, Any]) -> list[Any]:
     return listed
 
 
-async def _batch(
-    judge: _Judge, listed: list[Any], text: str, places: list[dict[str, raw.Span]], deps: Deps
-) -> Response:
-    judged = [
-        _judged(judge, one, _slice(text, spans), f"/events/{number}")
-        for number, (one, spans) in enumerate(zip(listed, places, strict=True))
-    ]
+async def _batch(judged: list[Event | dict[str, Any]], deps: Deps) -> Response:
     events = [one for one in judged if isinstance(one, Event)]
     failures = iter(await deps.ingest.publish(events))
-    items = [
-        _item(one, next(failures)) if isinstance(one, Event) else _refused(one, sent)
-        for one, sent in zip(judged, listed, strict=True)
-    ]
+    items = [_item(one, next(failures)) if isinstance(one, Event) else one for one in judged]
     if events and all(item["status"] == HTTPStatus.SERVICE_UNAVAILABLE for item in items):
         return response(HTTPStatus.SERVICE_UNAVAILABLE, str(items[0]["detail"]), headers={"Retry-After": "1"})
     whole = all(item["status"] == HTTPStatus.ACCEPTED for item in items)
     return _json(HTTPStatus.ACCEPTED if whole else HTTPStatus.MULTI_STATUS, {"items": items})
 
 
-def _judged(judge: _Judge, given: Any, data: str | None, at: str) -> Event | Refusal:
+def _judged(judge: _Judge, given: Any, data: str | None, at: str) -> Event | dict[str, Any]:
     try:
         return judge(given, data, at)
     except Refusal as refusal:
-        return refusal
+        return _refused(refusal, given)
 
 
 def _item(event: Event, failure: PipelineError | None) -> dict[str, Any]:

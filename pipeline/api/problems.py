@@ -15,10 +15,11 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
-from pipeline.errors import Unreachable, UsageError
+from pipeline.errors import Undecodable, Unreachable, UsageError
 
 MEDIA_TYPE = "application/problem+json"
 UNREADABLE = "The body is not JSON that can be read"
+_UNDECODABLE = "What is stored of this cannot be read, by a fault of ours. Delete it, and make it anew."
 _RULES = {
     "extra_forbidden": "unknown",
     "missing": "required",
@@ -98,6 +99,7 @@ def install(app: FastAPI) -> None:
     """Answer every refusal of the application, its framework's own included, as a problem."""
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(Unreachable, _unreachable)
+    app.add_exception_handler(Undecodable, _undecodable)
     app.add_exception_handler(RequestValidationError, _invalid)
     app.add_exception_handler(HTTPException, _http)
 
@@ -108,6 +110,10 @@ async def _refused(_request: Request, error: Any) -> Response:
 
 async def _unreachable(_request: Request, error: Any) -> Response:
     return response(HTTPStatus.SERVICE_UNAVAILABLE, str(error), headers={"Retry-After": "1"})
+
+
+async def _undecodable(_request: Request, _error: Any) -> Response:
+    return response(HTTPStatus.INTERNAL_SERVER_ERROR, _UNDECODABLE)
 
 
 async def _http(_request: Request, error: Any) -> Response:

@@ -7,15 +7,16 @@ import os
 import socket
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
 from typing import NamedTuple
 
+import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 
 from pipeline.api.app import create_app
 from pipeline.api.deps import Deps
-from pipeline.errors import SettingsError
+from pipeline.errors import SettingsError, Unreachable
 from pipeline.http.guard import EgressPolicy
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.control import ControlWriter
@@ -29,6 +30,9 @@ from pipeline.store.secrets import Vault
 
 ACK_S = 10.0
 """How long an event may wait for its broker's acknowledgement."""
+
+_RETRY_S = 1.0
+_log = structlog.get_logger()
 
 GRACE_S = 20
 """How long requests may take to end when the process is told to stop."""
@@ -58,11 +62,15 @@ async def serve(
 ) -> None:
     """Serve until `stop` is set; `on_ready` hears where, once requests are answered. Port 0 is any free one.
 
-    Raises `SettingsError`, `Unreachable`, and `Fenced` when a newer API process takes this one's place.
+    While Kafka or the registry is down it waits, and says so in the log. Raises `SettingsError`, and `Fenced` when a
+    newer API process takes this one's place.
     """
     settings.require("admin_key", "encryption_keys")
     with _listening(host, port) as listener:
-        async with wired(settings) as parts:
+        async with AsyncExitStack() as stack:
+            parts = await _patiently(stack, settings, stop)
+            if parts is None:
+                return
             server = _Server(_config(parts.deps), lambda: on_ready(Serving(_url(host, listener), parts.deps)))
             serving = asyncio.create_task(server.serve([listener]))
             await _until(stop, serving, parts.ended)
@@ -72,20 +80,33 @@ async def serve(
                 raise parts.ended.result()
 
 
+async def _patiently(stack: AsyncExitStack, settings: Settings, stop: asyncio.Event) -> Wired | None:
+    said = ""
+    while not stop.is_set():
+        try:
+            return await stack.enter_async_context(wired(settings))
+        except Unreachable as error:
+            if said != str(error):
+                said = str(error)
+                _log.warning("waiting", reason=said)
+        with suppress(TimeoutError):
+            await asyncio.wait_for(stop.wait(), _RETRY_S)
+    return None
+
+
 @asynccontextmanager
 async def wired(settings: Settings) -> AsyncIterator[Wired]:
     """The parts over a real cluster; the place of the writer of control records is taken."""
     vault = Vault(settings.keys())
-    codec = await Codec.open(settings)
-    async with Table(settings, (SUBSCRIPTIONS, TENANTS)) as table, ControlWriter(settings, codec, table) as control:
-        publisher = Publisher(settings, timeout_s=ACK_S)
-        directory = Directory(table, codec)
-        await directory.learn()
-        try:
-            yield Wired(_deps(settings, vault, directory, control, EventIngest(codec, publisher)), control.ended)
-        finally:
-            await publisher.close()
-            codec.close()
+    with closing(await Codec.open(settings)) as codec:
+        async with Table(settings, (SUBSCRIPTIONS, TENANTS)) as table, ControlWriter(settings, codec, table) as control:
+            directory = Directory(table, codec)
+            await directory.learn()
+            publisher = Publisher(settings, timeout_s=ACK_S)
+            try:
+                yield Wired(_deps(settings, vault, directory, control, EventIngest(codec, publisher)), control.ended)
+            finally:
+                await publisher.close()
 
 
 def _deps(settings: Settings, vault: Vault, directory: Directory, control: ControlWriter, ingest: EventIngest) -> Deps:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Annotated
@@ -11,6 +12,7 @@ from pydantic import BaseModel, Field, StringConstraints
 from pipeline.api.deps import DepsOf
 from pipeline.api.lists import Id, ListOf, Name, Strict, WindowOf, cursor, written_time
 from pipeline.api.problems import FieldError, Refusal, invalid
+from pipeline.errors import Undecodable
 from pipeline.flow.subscription import Tenant
 from pipeline.kafka.control import Removed
 from pipeline.profiles import PROFILES
@@ -95,7 +97,8 @@ async def change(tenant: str, body: TenantPatch, deps: DepsOf) -> TenantOut:
 async def remove(tenant: str, deps: DepsOf) -> None:
     """Remove a tenant and all its webhooks. Its own key goes too: no secret of its webhooks can be read any more."""
     async with deps.control.hold(tenant):
-        deps.tenant(tenant)
+        with suppress(Undecodable):  # a record that cannot be read can be removed
+            deps.tenant(tenant)
         webhooks = [path.partition("/")[2] for path in deps.directory.webhook_paths(tenant)]
         await deps.control.write(*(Removed(tenant, webhook) for webhook in webhooks), Removed(tenant))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets as randomness
 import string
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Any
@@ -14,6 +15,7 @@ from pipeline.api.deps import Deps, DepsOf
 from pipeline.api.forms import Draft, Secret, WebhookIn, WebhookPatch, check_algorithm, filled, judge
 from pipeline.api.lists import ListOf, Strict, WindowOf, cursor, written_time
 from pipeline.api.problems import FieldError, Refusal, invalid
+from pipeline.errors import Undecodable
 from pipeline.flow.subscription import Auth, Sealed, Subscription, Tenant
 from pipeline.kafka.control import Removed
 from pipeline.profiles import MASK, PROFILES, Profile
@@ -141,7 +143,8 @@ async def change(tenant: str, webhook: str, body: WebhookPatch, deps: DepsOf) ->
 async def remove(tenant: str, webhook: str, deps: DepsOf) -> None:
     """Remove a webhook. What was delivered stays in the log."""
     async with deps.control.hold(tenant):
-        deps.webhook(tenant, webhook)
+        with suppress(Undecodable):  # a record that cannot be read can be removed
+            deps.webhook(tenant, webhook)
         await deps.control.write(Removed(tenant, webhook))
 
 

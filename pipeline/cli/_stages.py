@@ -6,7 +6,7 @@ import asyncio
 import gc
 import os
 import sys
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from typing import Any, NoReturn
 
 import structlog
@@ -15,14 +15,16 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.cli._until_told import told_to_stop
 from pipeline.cli._wiring import WIRINGS, Place, Wired
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, Unreachable
 from pipeline.http.health import HealthServer
 from pipeline.kafka.membership import slot
 from pipeline.kafka.metrics import StageCollector
+from pipeline.kafka.watchdog import Watchdog
 from pipeline.settings import Settings
 
 GRACE_S = 25.0
 """How long what is in flight may take to end when the process is told to stop."""
+_RETRY_S = 1.0
 _log = structlog.get_logger()
 
 
@@ -40,19 +42,41 @@ async def _run(settings: Settings, role: str, instance: str, start: str | None) 
     def not_ready() -> list[str]:
         return reasons or [trouble for one in wired for trouble in _troubles(one)]
 
+    def warnings() -> list[str]:
+        return [warning for one in wired if (warning := one.warning()) is not None]
+
     async with AsyncExitStack() as stack:
-        health = HealthServer(settings.health_host, settings.health_port, not_ready, metrics)
+        health = HealthServer(settings.health_host, settings.health_port, not_ready, metrics, warnings)
         await stack.enter_async_context(health)
         _log.info("starting", role=role, instance=instance, health_port=health.port)
-        made = await stack.enter_async_context(WIRINGS[role](Place(settings, instance, start, metrics)))
+        made = await _made(stack, role, Place(settings, instance, start, metrics), told, reasons)
+        if made is None:
+            return
         wired.append(made)
         StageCollector(made.stage.feed, made.publisher, metrics)
         await _work(made, told, reasons)
 
 
+async def _made(
+    stack: AsyncExitStack, role: str, place: Place, told: asyncio.Event, reasons: list[str]
+) -> Wired | None:
+    """The role, wired; while Kafka or the registry is down it waits and says so. None if it is told to stop."""
+    while not told.is_set():
+        try:
+            return await stack.enter_async_context(WIRINGS[role](place))
+        except Unreachable as error:
+            if reasons != (said := [f"starting: {error}"]):
+                _log.warning("waiting", reason=str(error))
+                reasons[:] = said
+        with suppress(TimeoutError):
+            await asyncio.wait_for(told.wait(), _RETRY_S)
+    return None
+
+
 async def _work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
     """Start, wait for the end, drain."""
-    beside = [asyncio.create_task(work) for work in wired.beside]
+    watchdog = Watchdog(wired.stage.feed, lambda: bool(_troubles(wired)), wired.startable)
+    beside = [asyncio.create_task(work) for work in (*wired.beside, watchdog.run())]
     _collect_less_often()
     await wired.stage.start()
     reasons.clear()
@@ -96,7 +120,7 @@ def _die(error: BaseException) -> NoReturn:
 
 
 def _troubles(wired: Wired) -> list[str]:
-    troubles = [wired.waiting() or ""]
+    troubles = [*wired.stage.feed.troubles, wired.waiting() or ""]
     if wired.publisher.silent:
         troubles.append("Kafka does not confirm what is written")
     if not wired.stage.feed.joined:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
 from typing import Any
@@ -13,31 +13,41 @@ from typing import Any
 from prometheus_client import CollectorRegistry
 
 from pipeline.cli._logs import log_attempt
+from pipeline.faults import Faults
 from pipeline.flow.deliver import Attempt
-from pipeline.flow.retry import Ladder, topic_span_ms
+from pipeline.flow.retry import Ladder
 from pipeline.http.client import DeliveryClient
 from pipeline.http.guard import EgressPolicy
 from pipeline.http.metrics import AttemptMeter
 from pipeline.kafka import starts, topics
+from pipeline.kafka.age import Unread
+from pipeline.kafka.clock import BrokerClock, tick
 from pipeline.kafka.codec import Codec
-from pipeline.kafka.delay import Holding
+from pipeline.kafka.delay import SHORT_FETCHES, Holding
 from pipeline.kafka.feed import Batch, Source
+from pipeline.kafka.metrics import count_unreadable
 from pipeline.kafka.processing import Deciding, Doing, Learning
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.stage import Stage
 from pipeline.kafka.subscribers import ViewSubscribers
 from pipeline.kafka.table import Table
+from pipeline.kafka.takeover import AttemptLog, TakingOver
+from pipeline.kafka.trimming import Trimming
 from pipeline.settings import Settings
 from pipeline.store.secrets import Vault
 from pipeline.store.targets import ViewTargets
 from pipeline.workers.dead import Undertaker
 from pipeline.workers.delay import Delay
+from pipeline.workers.handover import HandOver
+from pipeline.workers.mortal import mortal
 from pipeline.workers.repeats import Repeats
 from pipeline.workers.router import Router
 from pipeline.workers.sender import Sender
 
 AT_ONCE = 224
 """Requests that a sender has under way at the same time."""
+_SHARE = AT_ONCE * 3 // 4
+"""Records of one partition that a sender works on at the same time: one whose endpoints hang leaves room for others."""
 _ATTEMPTS_LINGER_MS = 20
 """Nobody waits for an attempt's record: larger batches spare the broker and the sender most of their requests."""
 _VIEW = (topics.SUBSCRIPTIONS, topics.TENANTS)
@@ -45,12 +55,17 @@ _VIEW = (topics.SUBSCRIPTIONS, topics.TENANTS)
 
 @dataclass(frozen=True, slots=True)
 class Wired:
-    """A role, wired: its stage, its publisher, what runs beside it, and why it may not be ready."""
+    """A role, wired: its stage, its publisher, what runs beside it, why it may not be ready, what it warns of.
+
+    `startable` says whether a record that waits could start now.
+    """
 
     stage: Stage
     publisher: Publisher
     waiting: Callable[[], str | None]
     beside: tuple[Coroutine[Any, Any, None], ...] = ()
+    warning: Callable[[], str | None] = lambda: None
+    startable: Callable[[], bool] = lambda: True
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +81,7 @@ class Place:
         """What the role's feed reads. Raises `UsageError` when its group has no offsets."""
         group = f"pipeline-{role}"
         await asyncio.to_thread(starts.ensure, self.settings, group, names, self.start)
-        return Source(group, self.instance, names, **more)
+        return Source(group, self.instance, **{"topics": names, **more})
 
 
 def _told(meter: AttemptMeter) -> Callable[[Attempt], None]:
@@ -99,7 +114,8 @@ async def router(place: Place) -> AsyncIterator[Wired]:
     """`events` in, `deliveries` out."""
     settings, writes = place.settings, (topics.DELIVERIES, topics.DEAD_LETTERS)
     async with _opened(settings, writes) as (codec, publisher), Table(settings, _VIEW) as table:
-        worker = Router(codec, ViewSubscribers(table, codec), Undertaker(codec, now_ms))
+        subscribers = ViewSubscribers(table, codec)
+        worker = Router(codec, subscribers, Undertaker(codec, now_ms))
         learn = Learning(codec, lambda: table.heads)
 
         async def caught_up(batch: Batch) -> None:
@@ -109,7 +125,10 @@ async def router(place: Place) -> AsyncIterator[Wired]:
             return Deciding(worker, publisher, learn, caught_up, fail)
 
         source = await place.source("router", (topics.EVENTS,), ask=table.ask_ends)
-        yield Wired(Stage(settings, source, process), publisher, lambda: learn.waiting)
+        stage, unread = Stage(settings, source, process), Unread(settings)
+        count_unreadable(place.metrics, lambda: len(subscribers.unreadable))
+        warning = lambda: subscribers.warning or unread.warning  # noqa: E731
+        yield Wired(stage, publisher, lambda: learn.waiting, (unread.run(),), warning)
 
 
 @asynccontextmanager
@@ -120,42 +139,51 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
     writes = (topics.ATTEMPTS, topics.DEAD_LETTERS, *(tier.topic for tier in ladder.tiers))
     policy = EgressPolicy.parse(settings.egress_allow, https_required=not settings.egress_http)
     client = DeliveryClient(policy, ca_file=settings.egress_ca, proxy=settings.egress_proxy)
-    opened = _opened(settings, writes, linger_ms=_ATTEMPTS_LINGER_MS)
-    async with aclosing(client), opened as (codec, publisher), Table(settings, _VIEW) as table:
+    opened, repeats = _opened(settings, writes, linger_ms=_ATTEMPTS_LINGER_MS), Repeats()
+    async with (
+        aclosing(client),
+        opened as (codec, publisher),
+        Table(settings, _VIEW) as table,
+        AttemptLog(settings, codec) as attempts,
+    ):
+        taking = TakingOver(attempts, repeats, lambda: len(stage.feed.tracker.partitions))
+        hand_over = HandOver(publisher, repeats, ladder)
         worker = Sender(
             codec,
             ViewTargets(table, codec, vault),
-            client,
+            mortal(client, Faults.of(settings)),
             publisher,
             Undertaker(codec, now_ms),
-            Repeats(),
+            repeats,
             ladder,
             now_ms,
             random.random,
             _told(AttemptMeter(place.metrics)),
+            taking.catch_up,
         )
         learn = Learning(codec, lambda: table.heads)
 
-        def process(fail: Callable[[BaseException], None]) -> Doing:
-            return Doing(worker, publisher, learn, fail, AT_ONCE)
+        def process(fail: Callable[[BaseException], None]) -> Callable[[Batch], Awaitable[None]]:
+            return taking.before(Doing(worker, publisher, learn, fail, AT_ONCE), fail)
 
-        source = await place.source("sender", (topics.DELIVERIES,))
-        yield Wired(Stage(settings, source, process), publisher, lambda: learn.waiting)
+        source = await place.source("sender", (topics.DELIVERIES,), give_up=hand_over.give_up, share=_SHARE)
+        stage = Stage(settings, source, process)
+        yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, (hand_over.run(),))
 
 
 @asynccontextmanager
 async def delay(place: Place) -> AsyncIterator[Wired]:
     """Every tier that exists in, the next tier or `deliveries` out."""
     settings, ladder = place.settings, Ladder.parse(place.settings.ladder)
-    admin = await asyncio.to_thread(topics.admin, settings)
-    names = topics.delayed(await asyncio.to_thread(topics.existing, admin))
-    waits = {name: topic_span_ms(name) or 0 for name in names} | {tier.topic: tier.wait_ms for tier in ladder.tiers}
     writes = (topics.DELIVERIES, topics.DEAD_LETTERS, topics.CLOCK, *(tier.topic for tier in ladder.tiers))
     async with _opened(settings, writes, linger_ms=1) as (codec, publisher):
-        holding = Holding(Delay(ladder, Undertaker(codec, now_ms)), waits, publisher)
-        source = await place.source("delay", names, paused=lambda: holding.paused)
+        clock = BrokerClock()
+        holding = Holding(Delay(ladder, Undertaker(codec, now_ms)), ladder.tier_wait_ms, publisher, clock)
+        read = {"topics": (topics.TIERS,), "paused": lambda: holding.paused, "properties": SHORT_FETCHES}
+        source = await place.source("delay", await asyncio.to_thread(topics.unbegun, settings), **read)
         stage = Stage(settings, source, holding.processing)
-        yield Wired(stage, publisher, lambda: None, (holding.run(), holding.tick()))
+        beside = holding.run(), tick(clock, publisher), Trimming(settings, clock).run()
+        yield Wired(stage, publisher, lambda: None, beside, startable=lambda: holding.overdue)
 
 
 WIRINGS: dict[str, Callable[[Place], AbstractAsyncContextManager[Wired]]] = {

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli._logs import configure
 from pipeline.errors import UsageError
+from pipeline.faults import Faults
 from pipeline.settings import Settings
 
 app = typer.Typer()
@@ -39,6 +40,7 @@ def command(  # noqa: PLR0917 - Typer's options
         data_dir=data_dir,
     )
     settings.require("bootstrap_servers", "schema_registry")
+    Faults.of(settings)
     configure(settings.log_level)
     if role in STAGES:
         import_module("pipeline.cli._stages").run(settings, role, start or None)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
@@ -13,7 +14,9 @@ from pipeline.cli import _output
 from pipeline.cli._options import API_FILE, Bootstrap, DataDir, Output
 from pipeline.cli._output import Format
 from pipeline.cli.run import STAGES
+from pipeline.kafka.age import unread_warning
 from pipeline.kafka.lag import GroupLag, measure
+from pipeline.kafka.topics import admin
 from pipeline.settings import Settings
 
 app = typer.Typer()
@@ -32,11 +35,16 @@ def status(
     """Show each stage's consumer group: its members, how far it is behind, and how fast it goes.
 
     `lag_records` is what is not finished yet; `lag_seconds` the age of the oldest of it (in the delay stage: how long
-    it has been due). `per_second` is what was committed during the interval; groups commit once a second.
+    it has been due). `per_second` is what was committed during the interval; groups commit once a second. A warning
+    says that events will be lost unless they are read soon.
     """
     settings = _with_kafka(Settings.read(bootstrap_servers=bootstrap_server, data_dir=data_dir))
     lags = measure(settings, [f"pipeline-{stage}" for stage in STAGES], interval)
-    _output.rows([_row(stage, lag) for stage, lag in zip(STAGES, lags, strict=True)], COLUMNS, output)
+    warning = unread_warning(admin(settings), time.time() * 1000)
+    rows = [_row(stage, lag, warning) for stage, lag in zip(STAGES, lags, strict=True)]
+    _output.rows(rows, COLUMNS, output)
+    if warning:
+        _output.aside(f"warning: {warning}")
 
 
 def _with_kafka(settings: Settings) -> Settings:
@@ -53,7 +61,7 @@ def _kept(path: Path) -> str:
         return ""
 
 
-def _row(stage: str, lag: GroupLag) -> dict[str, Any]:
+def _row(stage: str, lag: GroupLag, unread: str | None) -> dict[str, Any]:
     return {
         "stage": stage,
         "group": lag.group,
@@ -61,6 +69,7 @@ def _row(stage: str, lag: GroupLag) -> dict[str, Any]:
         "lag_records": lag.records,
         "lag_seconds": lag.seconds,
         "per_second": lag.per_second,
+        "warning": unread if stage == "router" else None,
         "topics": [
             {"topic": topic.topic, "lag_records": topic.records, "lag_seconds": topic.seconds} for topic in lag.topics
         ],

@@ -5,6 +5,7 @@ import contextlib
 import signal
 import time
 from collections.abc import Callable, Sequence
+from itertools import chain, repeat
 
 from pipeline.embedded.leash import Child
 from pipeline.errors import Fenced
@@ -83,7 +84,18 @@ class Keeper:
             failures += 1
             self._on_event(f"{self.name} ended ({how(code)}); starting it again in {pause:g} s. Log: {self.child.log}")
             await asyncio.sleep(pause)
-            self.start()
+            await self._start_again()
+
+    async def _start_again(self) -> None:
+        """Start it, as often as it takes: a machine that has no process or no disk to give may have one later."""
+        for pause in chain(self._pauses, repeat(self._pauses[-1])):
+            try:
+                self.start()
+            except OSError as error:
+                self._on_event(f"{self.name} cannot be started ({error}); trying again in {pause:g} s.")
+                await asyncio.sleep(pause)
+            else:
+                return
 
 
 def how(code: int) -> str:

@@ -87,7 +87,10 @@ class Child:
 
     def last_words(self, lines: int = 5) -> str:
         """The end of its log, for a message, without the frames of Java's stack traces."""
-        text = self.log.read_bytes()[-32_768:].decode(errors="replace").splitlines()
+        try:
+            text = self.log.read_bytes()[-32_768:].decode(errors="replace").splitlines()
+        except FileNotFoundError:  # whoever holds the directory may have cleaned it up
+            return ""
         return "\n".join([line for line in text if line.strip() and not line.startswith("\tat ")][-lines:])
 
 

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
 from dataclasses import dataclass
 from enum import StrEnum
 
-from pipeline.flow.event import Event
+from pipeline.flow.event import EVENT_ID_BYTES, ID, TYPE_CHARACTERS, Event
+
+_PATH = re.compile("/".join([ID.pattern] * 3))
 
 
 class Verdict(StrEnum):
@@ -71,13 +74,15 @@ class Carriage:
 
     `round` is empty first and fresh after each redelivery; `hop` counts the writes of this delivery to `deliveries`
     or a tier in the round; `wait_ms` is what is left to wait; `slot_ms` the reserved time (milliseconds since the
-    epoch), 0 for none.
+    epoch), 0 for none. `stands_for` is the hop of a writing whose request was still under way when this one was made to
+    carry the delivery on, None for an ordinary writing.
     """
 
     round: str = ""
     hop: int = 0
     wait_ms: int = 0
     slot_ms: int = 0
+    stands_for: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,6 +166,15 @@ class Outcome:
     duration_ms: int
 
 
+def fault(delivery: Delivery) -> str | None:
+    """What makes a delivery one that no router wrote, in words that begin with the field's name; None if fine."""
+    if not _PATH.fullmatch(f"{delivery.id}/{delivery.tenant}/{delivery.webhook}"):
+        return "id, tenant and webhook must each be 1 to 64 letters, digits, _ or -"
+    if len(delivery.event) > EVENT_ID_BYTES or len(delivery.type) > TYPE_CHARACTERS:
+        return "event or type is longer than an event's may be"
+    return None if delivery.attempt > 0 else "attempt must be 1 or more"
+
+
 def delivery_id(event: Event, webhook: str, digest: bytes, replay: str | None = None) -> str:
     """The id of `event` for `webhook`: the same for every repeat, and never shared by two different events.
 
@@ -168,8 +182,13 @@ def delivery_id(event: Event, webhook: str, digest: bytes, replay: str | None = 
     length (so that no two lists of values read alike), of which 128 bits are kept: `msg_` and 26 characters of
     base32.
     """
-    whole = hashlib.sha256()
-    for part in (event.tenant, webhook, event.source, event.id, event.type, digest, replay):
-        raw = part.encode() if isinstance(part, str) else part
-        whole.update(b"-" if raw is None else b"%d:%b" % (len(raw), raw))
+    parts = (event.tenant, webhook, event.source, event.id, event.type, digest, replay)
+    whole = hashlib.sha256(b"".join(map(_delimited, parts)))
     return "msg_" + base64.b32encode(whole.digest()[:16])[:26].decode()
+
+
+def _delimited(part: str | bytes | None) -> bytes:
+    if part is None:
+        return b"-"
+    raw = part.encode() if isinstance(part, str) else part
+    return b"%d:%b" % (len(raw), raw)

@@ -11,6 +11,9 @@ ID = re.compile(r"[A-Za-z0-9_-]{1,64}")
 EVENT_ID_BYTES = 128
 """An event's id may be any text of up to this many bytes of UTF-8."""
 
+TYPE_CHARACTERS = 1_024
+"""An event's type has at most so many characters."""
+
 DATA_BYTES = 262_144
 """`data` of an event that comes in over REST, in bytes of UTF-8."""
 
@@ -39,6 +42,6 @@ def fault(event: Event) -> str | None:
         return f"id must be a text of 1 to {EVENT_ID_BYTES} bytes"
     if not ID.fullmatch(event.tenant):
         return "tenant must be 1 to 64 letters, digits, _ or -"
-    if not event.type:
-        return "type is empty"
+    if not 0 < len(event.type) <= TYPE_CHARACTERS:
+        return f"type must be a text of 1 to {TYPE_CHARACTERS} characters"
     return None

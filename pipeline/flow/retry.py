@@ -1,4 +1,8 @@
-"""The ladder: a wait is a sum of tiers, each a topic whose records all wait equally long."""
+"""The ladder: a wait is a sum of tiers, each a topic whose records all wait equally long.
+
+A wait is never made shorter, with one exception: on a ladder that was shortened for a test (`retry-1h=50ms`) nothing
+waits longer than eight of its longest tiers.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +13,7 @@ from pipeline.errors import SettingsError
 
 DEFAULT = "retry-5s retry-20s retry-60s retry-3m retry-10m retry-30m retry-1h retry-6h"
 MOST_TIERS = 8
-"""A retry wait is rounded up to a sum of at most this many tiers."""
+"""A retry wait is rounded up to a sum of at most this many tiers, where so many hold it."""
 
 _UNITS = {"ms": 1, "s": 1_000, "m": 60_000, "h": 3_600_000}
 _SPAN = re.compile(r"(\d+)(ms|s|m|h)")
@@ -54,30 +58,45 @@ class Ladder:
             raise SettingsError("the ladder names a tier twice")
         return cls(tuple(tiers))
 
+    @property
+    def shortened(self) -> bool:
+        """Whether a tier waits less than its name says, as in tests."""
+        return any(tier.wait_ms < (topic_span_ms(tier.topic) or 0) for tier in self.tiers)
+
+    def tier_wait_ms(self, topic: str) -> int:
+        """How long a tier's records wait; one that is not in the setting waits as long as its name says."""
+        named = topic_span_ms(topic) or 0
+        return next((tier.wait_ms for tier in self.tiers if tier.topic == topic), named)
+
     def round_up(self, wait_ms: int) -> int:
-        """The least wait in ms, ≥ `wait_ms`, that takes at most 8 tiers when walked (largest first)."""
-        walked, best = 0, self.tiers[-1].wait_ms * MOST_TIERS
-        for _ in range(MOST_TIERS):
-            rest = max(wait_ms, 1) - walked
-            if rest <= 0:
-                return walked
-            above = next((tier.wait_ms for tier in self.tiers if tier.wait_ms >= rest), None)
-            if above is not None and self.steps(walked + above) <= MOST_TIERS:
-                best = min(best, walked + above)
-            walked += self.next_tier(rest).wait_ms
-        return min(best, walked) if walked >= wait_ms else best
+        """The least wait in ms, ≥ `wait_ms`, that is walked exactly (largest tier first) in 1 to 8 tiers.
+
+        What eight of the longest tiers do not hold takes as many of the longest as it needs: rather more hops than an
+        early attempt. On a ladder that is `shortened` it becomes eight of the longest.
+        """
+        longest = self.tiers[-1].wait_ms
+        if (least := self._least(max(wait_ms, 1), MOST_TIERS)) is not None:
+            return least
+        return longest * (MOST_TIERS if self.shortened else -(-wait_ms // longest))
+
+    def _least(self, wait_ms: int, most: int) -> int | None:
+        """The least exact sum ≥ `wait_ms` of at most `most` tiers; None if there is none.
+
+        It is the next longer tier alone, or begins with the largest tier that fits, as the walk does.
+        """
+        if wait_ms <= 0:
+            return 0
+        if most == 0:
+            return None
+        sums = [tier.wait_ms for tier in self.tiers if tier.wait_ms >= wait_ms][:1]
+        fits = [tier.wait_ms for tier in self.tiers if tier.wait_ms <= wait_ms]
+        if fits and (rest := self._least(wait_ms - fits[-1], most - 1)) is not None:
+            sums.append(fits[-1] + rest)
+        return min(sums, default=None)
 
     def next_tier(self, wait_ms: int) -> Tier:
         """The tier to wait in when `wait_ms` is left: the largest not longer, else the smallest: never early."""
         return next((tier for tier in reversed(self.tiers) if tier.wait_ms <= wait_ms), self.tiers[0])
-
-    def steps(self, wait_ms: int) -> int:
-        """How many tiers a record walks through to wait `wait_ms`."""
-        count = 0
-        while wait_ms > 0:
-            wait_ms -= self.next_tier(wait_ms).wait_ms
-            count += 1
-        return count
 
 
 def _tier(word: str) -> Tier:

@@ -13,21 +13,26 @@ if TYPE_CHECKING:
 
 NotReady = Callable[[], list[str]]
 """Why the process is not ready to work, one sentence each; empty when it is."""
+Warnings = Callable[[], list[str]]
+"""What its operator should see to, though it works."""
 
 
 class HealthServer:
     """`/healthz`.
 
-    200 while the event loop runs. `/readyz`: 200, or 503 with the reasons. `/metrics`: Prometheus's text format.
+    200 while the event loop runs. `/readyz`: 200, or 503 with the reasons; either with what it warns of. `/metrics`:
+    Prometheus's text format.
 
     ``async with HealthServer("127.0.0.1", 0, not_ready, registry) as server: server.port``. It has no authentication
     and tells no secrets; it binds the loopback unless told otherwise. Raises OSError if the port is taken.
     """
 
-    def __init__(self, host: str, port: int, not_ready: NotReady, registry: CollectorRegistry) -> None:
+    def __init__(
+        self, host: str, port: int, not_ready: NotReady, registry: CollectorRegistry, warnings: Warnings = list
+    ) -> None:
         self.host = host
         self.port = port
-        self._not_ready = not_ready
+        self._not_ready, self._warnings = not_ready, warnings
         self._registry = registry
         app = web.Application()
         app.add_routes(
@@ -52,7 +57,8 @@ class HealthServer:
 
     async def _readyz(self, _request: web.Request) -> web.Response:
         reasons = self._not_ready()
-        return web.json_response({"ready": not reasons, "reasons": reasons}, status=503 if reasons else 200)
+        said = {"ready": not reasons, "reasons": reasons, "warnings": self._warnings()}
+        return web.json_response(said, status=503 if reasons else 200)
 
     async def _metrics(self, _request: web.Request) -> web.Response:
         return web.Response(body=generate_latest(self._registry), headers={"Content-Type": CONTENT_TYPE_LATEST})

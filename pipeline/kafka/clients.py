@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 
+from confluent_kafka import KafkaException
+from confluent_kafka.admin import AdminClient
+
+from pipeline.faults import Faults
 from pipeline.settings import Settings
 
 _log = logging.getLogger("librdkafka")
+_ASK_S = 10.0
 
 MAX_MESSAGE = 9 * 1024 * 1024
 """Above the largest topic's limit (retry-dlq, 8 MiB), so that the topic decides, not the client."""
@@ -35,7 +41,8 @@ def producer_config(settings: Settings, **properties: object) -> dict[str, objec
         "queue_buffering_max_messages": 500_000,
         "queue_buffering_max_kbytes": 262_144,
     }
-    return client_config(settings, **{**safe, **properties})
+    controlled = {} if "transactional_id" in properties else Faults.of(settings).producer
+    return client_config(settings, **{**safe, **properties, **controlled})
 
 
 def consumer_config(settings: Settings, **properties: object) -> dict[str, object]:
@@ -49,3 +56,13 @@ def consumer_config(settings: Settings, **properties: object) -> dict[str, objec
         "allow_auto_create_topics": False,
     }
     return client_config(settings, **{**safe, **properties})
+
+
+def learn_leaders(client: AdminClient) -> None:
+    """Ask anew who leads the partitions.
+
+    An admin client that has seen a broker before its restart is refused with "leader epoch is older than broker epoch",
+    and would go on to be refused for minutes: of itself it does not ask again.
+    """
+    with suppress(KafkaException):
+        client.list_topics(timeout=_ASK_S)

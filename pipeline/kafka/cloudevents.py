@@ -9,6 +9,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import decimal
+import math
 import uuid
 from typing import Any
 
@@ -69,12 +70,27 @@ def _time_ms(text: str) -> int:
 def plain_json(value: Any) -> str:
     """A decoded Avro value as plain JSON.
 
-    A union is its bare value, enums and decimals are strings, bytes base64, dates ISO 8601 in UTC.
+    A union is its bare value, enums and decimals are strings, bytes base64, dates ISO 8601 in UTC. What is not a number
+    or infinite has no JSON: it would be written as `null`, another value, without a word.
     """
     try:
-        return orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME).decode()
+        text = orjson.dumps(value, default=_plain, option=orjson.OPT_PASSTHROUGH_DATETIME)
     except orjson.JSONEncodeError as error:
         raise Undecodable("undecodable", f"the value has no plain JSON: {error}") from error
+    if b"null" in text and _has_no_number(value):
+        raise Undecodable("undecodable", "the value has no plain JSON: a number in it is not finite")
+    return text.decode()
+
+
+def _has_no_number(value: Any) -> bool:
+    match value:
+        case float():
+            return not math.isfinite(value)
+        case dict():
+            return any(map(_has_no_number, value.values()))
+        case list():
+            return any(map(_has_no_number, value))
+    return False
 
 
 def _plain(value: Any) -> Any:

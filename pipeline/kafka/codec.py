@@ -13,6 +13,7 @@ import struct
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, TypeVar
 
 import fastavro
@@ -25,12 +26,14 @@ from pipeline.flow.event import Event
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka import cloudevents, records, schemas
 from pipeline.kafka.writers import Written, parsed, read, without_logical_types
-from pipeline.ports import Record
+from pipeline.ports import UNREADABLE, Record
 from pipeline.settings import Settings
 
 _HEAD = struct.Struct(">bI")
 _FORGET_UNKNOWN_S = 10.0
 """An id that the registry did not know is asked for again after this long: it may have been registered since."""
+_MOST_UNKNOWN = 10_000
+_MADE = frozenset({"delivery", "round", "hop", "attempt", "next", "answers"})
 
 T = TypeVar("T")
 
@@ -63,18 +66,28 @@ class Codec:
         }:
             if number in self.writers or now - self.unknown.get(number, -_FORGET_UNKNOWN_S) < _FORGET_UNKNOWN_S:
                 continue
-            found = await asyncio.to_thread(schemas.written, self.client, number)
-            writer = None if found is None else parsed(found)
+            writer = await asyncio.to_thread(self._ask, number)
             if writer is None:
-                self.unknown[number] = now
+                self._unknown(number, now)
             else:
                 self.writers[number] = writer
 
+    def _ask(self, number: int) -> Written | None:
+        found = schemas.written(self.client, number)
+        return None if found is None else parsed(found)
+
+    def _unknown(self, number: int, now: float) -> None:
+        if len(self.unknown) >= _MOST_UNKNOWN:
+            self.unknown.clear()
+        self.unknown[number] = now
+
     def event(self, record: Record) -> Event:
         """The event of a record of either kind. Raises `Undecodable`."""
+        if record.headers is UNREADABLE:
+            raise Undecodable("framing", "a header's name is not UTF-8: which kind of event it is cannot be told")
         if cloudevents.is_cloud_event(record):
             writer, body = self._open(record.value)
-            return cloudevents.event_of(record, read(body, writer.logical, recursive=writer.recursive))
+            return cloudevents.event_of(record, read(body, writer, logical=True))
         return self._decode("event", record.value, records.to_event)
 
     def delivery(self, value: bytes | None) -> Delivery:
@@ -84,6 +97,14 @@ class Codec:
     def attempt(self, value: bytes | None) -> Attempt:
         """A record of `attempts`. Raises `Undecodable`."""
         return self._decode("attempt", value, records.to_attempt)
+
+    def attempt_made(self, value: bytes | None) -> dict[str, Any]:
+        """The fields of a record of `attempts` that tell what was attempted; the others are skipped unread.
+
+        Raises `Undecodable`.
+        """
+        writer, body = self._open(value)
+        return _built(read(body, writer, _what_was_made()), dict)
 
     def dead_letter(self, value: bytes | None) -> DeadLetter:
         """A record of `retry-dlq`. Raises `Undecodable`."""
@@ -124,14 +145,14 @@ class Codec:
     def _encode(self, name: str, plain: dict[str, Any]) -> bytes:
         out = io.BytesIO()
         out.write(self.heads[name])
-        fastavro.schemaless_writer(out, _ours(name), plain)
+        fastavro.schemaless_writer(out, _ours(name).plain, plain)
         return out.getvalue()
 
     def _decode(self, name: str, value: bytes | None, build: Callable[[Any], T]) -> T:
         if value is not None and value[:5] == self.heads[name]:
             return _built(read(memoryview(value)[5:], _ours(name)), build)
         writer, body = self._open(value)
-        return _built(read(body, writer.plain, _ours(name), recursive=writer.recursive), build)
+        return _built(read(body, writer, _ours(name).plain), build)
 
     def _open(self, value: bytes | None) -> tuple[Written, memoryview]:
         if value is None or len(value) < _HEAD.size or value[0]:
@@ -145,14 +166,24 @@ class Codec:
         return writer, memoryview(value)[_HEAD.size :]
 
 
-_parsed: dict[str, Any] = {}
+_parsed: dict[str, Written] = {}
 
 
-def _ours(name: str) -> Any:
-    """Our schema, parsed once, without logical types."""
-    if name not in _parsed:
-        _parsed[name] = fastavro.parse_schema(without_logical_types(schemas.load(name)))
-    return _parsed[name]
+def _ours(name: str) -> Written:
+    """Our schema, parsed once."""
+    if (held := _parsed.get(name)) is None:
+        held = parsed([schemas.load(name)])
+        assert held is not None, "our own schemas can be read by"  # noqa: S101
+        _parsed[name] = held
+    return held
+
+
+@cache
+def _what_was_made() -> Any:
+    """Of `attempt.avsc` what a sender needs that takes a partition over; a reader's schema of it costs a tenth less."""
+    schema = schemas.load("attempt")
+    fields = [field for field in schema["fields"] if field["name"] in _MADE]
+    return fastavro.parse_schema(without_logical_types({**schema, "fields": fields}))
 
 
 def _built(value: Any, build: Callable[[Any], T]) -> T:

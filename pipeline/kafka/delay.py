@@ -2,7 +2,7 @@
 
 Every record of a tier waits equally long, so each partition is in due order and only its head is watched. A head is
 due at its append time plus the tier's wait on the broker's clock, and at the latest when it has been here for that
-long.
+long. A record is started when it is forwarded: what only waits is in nobody's way when a partition is given up.
 """
 
 from __future__ import annotations
@@ -10,22 +10,35 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import NoReturn
 
 from pipeline.kafka.clock import BrokerClock
 from pipeline.kafka.feed import Batch
 from pipeline.kafka.publisher import Publisher, Report
-from pipeline.kafka.topics import CLOCK
 from pipeline.kafka.tracker import Partition, Progress
 from pipeline.ports import Outgoing, Record
 
-_HELD = 4_000
-_RESUMED = 1_000
-"""A partition with more records in memory is paused, and read on when fewer are left."""
-_LONGEST_SLEEP_S = 0.5
-_TICK_S = 1.0
+_MEMORY = 128 * 1024 * 1024
+_QUEUE = 4 * 1024 * 1024
+"""A partition with more than its share of `_MEMORY`, and never more than this, is paused until half of it has gone."""
+_RECORD = 1_000
+"""Roughly the memory of a record in Python, without its value."""
+_AT_ONCE = 200
+"""After so many records of a partition it is the next one's turn, and the event loop's."""
+_SHORTEST_SLEEP_S, _LONGEST_SLEEP_S = 0.001, 0.5
+
+SHORT_FETCHES: Mapping[str, object] = {
+    "fetch_wait_max_ms": 50,
+    "fetch_queue_backoff_ms": 20,
+    "queued_min_messages": 2_000,
+    "queued_max_messages_kbytes": 32_768,
+    "topic_metadata_refresh_interval_ms": 5_000,
+}
+"""What the feed's consumer needs: a partition that is read on is asked for in the next fetch, so that one must not wait
+long; what it has fetched of a partition that is paused is thrown away; new tiers are to be noticed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,22 +48,40 @@ class _Waiting:
     seen_s: float
 
 
+@dataclass(slots=True)
+class _Queue:
+    """What is held of one partition, and how much memory that takes."""
+
+    wait_ms: int
+    waiting: deque[_Waiting] = field(default_factory=deque)
+    memory: int = 0
+
+    def put(self, waiting: _Waiting) -> None:
+        self.waiting.append(waiting)
+        self.memory += len(waiting.record.value or b"") + _RECORD
+
+    def take(self) -> _Waiting:
+        waiting = self.waiting.popleft()
+        self.memory -= len(waiting.record.value or b"") + _RECORD
+        return waiting
+
+
 class Holding:
     """Takes batches from the feed (`hold`), forwards what is due (`run`).
 
-    `paused` is what the feed should not read at present.
+    `wait_ms` says how long a topic's records wait. `paused` is what the feed should not read at present.
     """
 
     def __init__(
         self,
         forward: Callable[[Record, int], Outgoing],
-        waits_ms: dict[str, int],
+        wait_ms: Callable[[str], int],
         publisher: Publisher,
+        clock: BrokerClock,
     ) -> None:
-        self._forward, self._waits, self._publisher = forward, waits_ms, publisher
+        self._forward, self._wait_ms, self._publisher, self._clock = forward, wait_ms, publisher, clock
         self._fail: Callable[[BaseException], None]
-        self._queues: dict[Partition, deque[_Waiting]] = {}
-        self._clock = BrokerClock()
+        self._queues: dict[Partition, _Queue] = {}
         self._arrived = asyncio.Event()
         self.paused: frozenset[Partition] = frozenset()
 
@@ -59,42 +90,46 @@ class Holding:
         self._fail = fail
         return self.hold
 
+    @property
+    def overdue(self) -> bool:
+        """Whether a record is due that has not been forwarded yet."""
+        return any(queue.waiting and self._left_ms(queue) <= 0 for queue in self._queues.values())
+
     async def hold(self, batch: Batch) -> None:
         """Queue the batch behind what its partitions hold already."""
         now = time.monotonic()
         for record, progress in batch:
-            self._clock.saw(record.timestamp_ms)
-            self._queues.setdefault((record.topic, record.partition), deque()).append(_Waiting(record, progress, now))
+            partition = record.topic, record.partition
+            if (queue := self._queues.get(partition)) is None:
+                queue = self._queues[partition] = _Queue(self._wait_ms(record.topic))
+            queue.put(_Waiting(record, progress, now))
         self._set_paused()
         self._arrived.set()
 
-    async def run(self) -> None:
+    async def run(self) -> NoReturn:
         """Forward heads as they fall due, until cancelled."""
         while True:
             self._arrived.clear()
             for partition, queue in list(self._queues.items()):
-                await self._release(partition, queue)
+                if await self._release(queue):
+                    await asyncio.sleep(0)
+                if not queue.waiting:
+                    del self._queues[partition]
             self._set_paused()
             with suppress(TimeoutError):
                 async with asyncio.timeout(self._sleep_s()):
                     await self._arrived.wait()
 
-    async def tick(self) -> None:
-        """Learn the broker's time once a second from the append time of a record of `clock`, until cancelled."""
-        while True:
-            report = await self._publisher.publish(Outgoing(CLOCK, None, b""))
-            self._clock.saw(report.timestamp_ms)
-            await asyncio.sleep(_TICK_S)
-
-    async def _release(self, partition: Partition, queue: deque[_Waiting]) -> None:
-        wait_ms = self._waits[partition[0]]
-        while queue and self._left_ms(queue[0], wait_ms) <= 0:
-            waiting = queue.popleft()
-            if waiting.progress.start():
-                await self._publisher.room()
-                self._publish(waiting.record, waiting.progress, wait_ms)
-        if not queue:
-            del self._queues[partition]
+    async def _release(self, queue: _Queue) -> int:
+        """Forward what is due, up to a number; how many records have left the queue."""
+        for released in range(_AT_ONCE):
+            if not queue.waiting or self._left_ms(queue) > 0:
+                return released
+            await self._publisher.room()
+            waiting = queue.take()
+            if waiting.progress.start(waiting.record.offset):
+                self._publish(waiting.record, waiting.progress, queue.wait_ms)
+        return _AT_ONCE
 
     def _publish(self, record: Record, progress: Progress, wait_ms: int) -> None:
         def reported(report: asyncio.Future[Report]) -> None:
@@ -105,21 +140,22 @@ class Holding:
 
         self._publisher.publish(self._forward(record, wait_ms)).add_done_callback(reported)
 
-    def _left_ms(self, head: _Waiting, wait_ms: int) -> float:
+    def _left_ms(self, queue: _Queue) -> float:
         """Milliseconds until a head is due; a partition that was given up has nothing to wait for."""
+        head = queue.waiting[0]
         if not head.progress.open:
             return 0
-        by_sight = (head.seen_s - time.monotonic()) * 1000 + wait_ms
+        by_sight = (head.seen_s - time.monotonic()) * 1000 + queue.wait_ms
         if not self._clock.known:
             return by_sight
-        return min(by_sight, head.record.timestamp_ms + wait_ms - self._clock.now_ms())
+        return min(by_sight, head.record.timestamp_ms + queue.wait_ms - self._clock.now_ms())
 
     def _sleep_s(self) -> float:
-        due = (self._left_ms(queue[0], self._waits[topic]) for (topic, _), queue in self._queues.items())
-        return min(max(min(due, default=1000) / 1000, 0.001), _LONGEST_SLEEP_S)
+        due_ms = min((self._left_ms(queue) for queue in self._queues.values()), default=1e9)
+        return min(max(due_ms / 1000, _SHORTEST_SLEEP_S), _LONGEST_SLEEP_S)
 
     def _set_paused(self) -> None:
-        lengths = {partition: len(queue) for partition, queue in self._queues.items()}
-        full = {partition for partition, length in lengths.items() if length > _HELD}
-        still = {partition for partition in self.paused if lengths.get(partition, 0) > _RESUMED}
+        most = min(_QUEUE, _MEMORY // max(len(self._queues), 1))
+        full = {partition for partition, queue in self._queues.items() if queue.memory > most}
+        still = {p for p in self.paused if (queue := self._queues.get(p)) is not None and queue.memory > most // 2}
         self.paused = frozenset(full | still)

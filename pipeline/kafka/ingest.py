@@ -6,12 +6,14 @@ import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from pipeline.errors import PipelineError
+from pipeline.errors import PipelineError, Unreachable
 from pipeline.flow.event import Event
 from pipeline.kafka.codec import Codec
-from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.publisher import UNREPORTED_BYTES, Publisher
 from pipeline.kafka.topics import EVENTS
 from pipeline.ports import Outgoing
+
+_BUSY = "Kafka is slower than what comes in: the event is not stored; send it again a little later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,7 +29,12 @@ class EventIngest:
         return ["Kafka does not confirm what is written"] if self.publisher.silent else []
 
     async def publish(self, events: Sequence[Event]) -> list[PipelineError | None]:
-        """Write them all; for each None when it is durable, or what came in between, which leaves it unknown."""
+        """Write them all; for each None when it is durable, or what came in between, which leaves it unknown.
+
+        Where too much waits for the broker already, nothing is written: it would only wait in memory too.
+        """
+        if self.publisher.unreported_bytes > UNREPORTED_BYTES:
+            return [Unreachable(_BUSY) for _ in events]
         reports = [self.publisher.publish(self._outgoing(event)) for event in events]
         outcomes = await asyncio.gather(*reports, return_exceptions=True)
         return [_told(outcome) for outcome in outcomes]

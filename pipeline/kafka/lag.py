@@ -67,10 +67,10 @@ def measure(
     """
     admin = topics.admin(settings)
     try:
-        before, since = {group: _committed(admin, group) for group in groups}, time.monotonic()
+        before, since = {group: committed(admin, group) for group in groups}, time.monotonic()
         members = {group: _members(admin, group) for group in groups}
         pause(interval_s)
-        after, elapsed = {group: _committed(admin, group) for group in groups}, time.monotonic() - since
+        after, elapsed = {group: committed(admin, group) for group in groups}, time.monotonic() - since
         ends = _ends(admin, {place for offsets in after.values() for place in offsets})
         oldest = {group: _oldest(settings, _unfinished(offsets, ends)) for group, offsets in after.items()}
     except KafkaException as error:
@@ -117,7 +117,8 @@ def _unfinished(offsets: Offsets, ends: Offsets) -> Offsets:
     return {place: offset for place, offset in offsets.items() if ends.get(place, 0) > offset}
 
 
-def _committed(admin: AdminClient, group: str) -> Offsets:
+def committed(admin: AdminClient, group: str) -> Offsets:
+    """Every offset that a group has. Raises `KafkaException`, `TimeoutError`."""
     asked = admin.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)], request_timeout=_TIMEOUT_S)
     held = _value(asked[group]).topic_partitions or ()
     return {(p.topic, p.partition): p.offset for p in held if p.offset >= 0}

@@ -1,21 +1,36 @@
 from __future__ import annotations
 
+from operator import methodcaller
 from typing import Any
 
 from confluent_kafka import Message
 
-from pipeline.ports import Record
+from pipeline.ports import UNREADABLE, Record
 
 
 def as_record(message: Message) -> Record:
     """A message as librdkafka gives it (no error), as a record: raw bytes, nothing decoded."""
-    headers: Any = message.headers() or ()  # a list of pairs, whatever its type says
     return Record(
         message.topic() or "",
         message.partition() or 0,
         message.offset() or 0,
         message.key(),
         message.value(),
-        tuple((name, value or b"") for name, value in headers),
+        _headers(message),
         message.timestamp()[1],
     )
+
+
+_asked = methodcaller("headers")
+"""For a name that is not UTF-8 the library returns pairs without a name, and an error beside them.
+
+A call by way of C looks whether there is an error; the interpreter's own quick call does not, and the process dies.
+"""
+
+
+def _headers(message: Message) -> tuple[tuple[str, bytes], ...]:
+    try:
+        headers: Any = _asked(message) or ()  # a list of pairs, whatever its type says
+    except (SystemError, UnicodeDecodeError):
+        return UNREADABLE
+    return tuple([(name, value or b"") for name, value in headers])

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
+from prometheus_client import Gauge
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.kafka.feed import Feed
 from pipeline.kafka.publisher import Publisher
+
+
+def count_unreadable(registry: CollectorRegistry, count: Callable[[], int]) -> None:
+    """Tell how many control records were met that cannot be read: their webhooks' events are dead letters."""
+    words = "Control records that cannot be read."
+    Gauge("pipeline_unreadable_records", words, registry=registry).set_function(count)
 
 
 class StageCollector(Collector):

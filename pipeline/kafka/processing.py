@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import chain
-from typing import cast
 
 import structlog
 
@@ -16,7 +15,7 @@ from pipeline.kafka.codec import Codec
 from pipeline.kafka.feed import Batch
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.tracker import Progress
-from pipeline.ports import Outgoing, Record
+from pipeline.ports import Outgoing, Record, Work
 
 UNFINISHED = 1_000
 """Records that a stage of this kind works on at the same time, at most."""
@@ -37,9 +36,13 @@ class Learning:
 
     async def __call__(self, batch: Batch) -> None:
         """Return when every schema of the batch is known, or known to be unknown."""
+        await self.schemas_of([record.value for record, _ in batch])
+
+    async def schemas_of(self, values: Sequence[bytes | None]) -> None:
+        """The same for these values."""
         while True:
             try:
-                await self.codec.learn(chain((record.value for record, _ in batch), self.others()))
+                await self.codec.learn(chain(values, self.others()))
             except Unreachable as error:
                 if self.waiting is None:
                     _log.warning("waiting", reason=str(error))
@@ -65,7 +68,7 @@ class Deciding:
         await self.caught_up(batch)
         await self.learn(batch)
         for record, progress in batch:
-            if progress.start():
+            if progress.start(record.offset):
                 await self.publisher.room()
                 self._forward(record, progress)
 
@@ -85,21 +88,56 @@ class Deciding:
             progress.finish(offset)
 
 
+class _Handle:
+    """Implements `ports.Work`: one record's place among the answering, and its offset."""
+
+    __slots__ = ("_answering", "_offset", "_progress", "_released")
+
+    def __init__(self, progress: Progress, offset: int, answering: asyncio.Semaphore) -> None:
+        self._progress, self._offset, self._released = progress, offset, False
+        self._answering: asyncio.Semaphore | None = answering
+
+    @property
+    def open(self) -> bool:
+        return self._progress.open
+
+    @property
+    def lost(self) -> bool:
+        return self._progress.lost
+
+    def answered(self) -> None:
+        if self._answering is not None:
+            self._answering.release()
+            self._answering = None
+            self._progress.answered()
+
+    def release(self) -> None:
+        if not self._released:
+            self._released = True
+            self.answered()
+            self._progress.release(self._offset)
+
+    def end(self) -> None:
+        self.answered()
+        self._progress.end(self._offset)
+
+
 @dataclass(slots=True)
 class Doing:
     """For a worker that waits for the world: up to `at_once` records are being answered together.
 
-    A record that has its answer and waits for the broker's report makes room for the next; up to `UNFINISHED` may wait.
+    The worker says when its record has its answer, which makes room for the next, and when its offset may be passed;
+    a record that it leaves without that waits to be started again. Up to `UNFINISHED` may be worked on.
     """
 
-    worker: Callable[[Record, Callable[[], None]], Awaitable[None]]
+    worker: Callable[[Record, Work], Awaitable[None]]
     publisher: Publisher
     learn: Learning
     fail: Fail
     at_once: int
     answering: asyncio.Semaphore = field(init=False)
     unfinished: asyncio.Semaphore = field(init=False)
-    tasks: set[asyncio.Task[None]] = field(default_factory=set)
+    tasks: dict[_Handle, asyncio.Task[None]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self.answering = asyncio.Semaphore(self.at_once)
@@ -112,35 +150,19 @@ class Doing:
             await self.publisher.room()
             await self.unfinished.acquire()
             await self.answering.acquire()
-            if progress.start():
-                self.tasks.add(asyncio.create_task(self._one(record, progress)))
+            if progress.start(record.offset):
+                work = _Handle(progress, record.offset, self.answering)
+                self.tasks[work] = asyncio.create_task(self._one(record, work))
             else:
                 self.answering.release()
                 self.unfinished.release()
 
-    async def _one(self, record: Record, progress: Progress) -> None:
-        answered = _Once(self.answering.release)
+    async def _one(self, record: Record, work: _Handle) -> None:
         try:
-            await self.worker(record, answered)
+            await self.worker(record, work)
         except Exception as error:  # noqa: BLE001 - none may pass for a finished record
             self.fail(error)
-        else:
-            progress.finish(record.offset)
         finally:
-            answered()
+            work.end()
             self.unfinished.release()
-            self.tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
-
-
-class _Once:
-    """Calls a function the first time that it is called."""
-
-    __slots__ = ("_then",)
-
-    def __init__(self, then: Callable[[], None]) -> None:
-        self._then: Callable[[], None] | None = then
-
-    def __call__(self) -> None:
-        if self._then is not None:
-            self._then()
-            self._then = None
+            del self.tasks[work]

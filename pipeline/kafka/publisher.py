@@ -8,9 +8,10 @@ from collections import deque
 from functools import partial
 from typing import NamedTuple
 
-from confluent_kafka import KafkaError, Message, Producer
+from confluent_kafka import TIMESTAMP_LOG_APPEND_TIME, KafkaError, Message, Producer
 
 from pipeline.errors import PipelineError, Unreachable
+from pipeline.faults import Control, Faults, Point
 from pipeline.kafka.clients import producer_config
 from pipeline.ports import Outgoing
 from pipeline.settings import Settings
@@ -24,10 +25,10 @@ _SILENT_S = 10.0
 
 
 class Report(NamedTuple):
-    """What the broker says of a durable record: its offset, and its timestamp in ms (with LogAppendTime: of append)."""
+    """What the broker says of a durable record: its offset, and when it was appended (ms; 0 where it does not say)."""
 
     offset: int
-    timestamp_ms: int
+    append_ms: int
 
 
 class Publisher:
@@ -41,6 +42,10 @@ class Publisher:
     def __init__(self, settings: Settings, timeout_s: float | None = None, **properties: object) -> None:
         timeout_ms = 0 if timeout_s is None else int(timeout_s * 1000)
         self._producer = Producer(producer_config(settings, message_timeout_ms=timeout_ms, **properties))
+        faults = Faults.of(settings)
+        self._produce = faults.at(Point.BEFORE_PRODUCE, self._producer.produce, _produced_topic)
+        heard = self._swallowed if faults.control is Control.SWALLOW_ERRORS else self._reported
+        self._heard = faults.at(Point.AFTER_REPORT, heard, _reported_topic)
         self._loop = asyncio.get_running_loop()
         self._poll_s = _WORKERS_POLL_S if timeout_s is None else _POLL_S
         self._unreported: dict[asyncio.Future[Report], float] = {}
@@ -52,13 +57,13 @@ class Publisher:
         """Hand a record over at once; the future is done when it is durable."""
         report: asyncio.Future[Report] = self._loop.create_future()
         size = record.size
-        self._producer.produce(
+        self._produce(
             record.topic,
             record.value,
             record.key,
             -1 if record.partition is None else record.partition,
             headers=list(record.headers),
-            on_delivery=partial(self._reported, report, size),
+            on_delivery=partial(self._heard, report, size),
         )
         self._unreported[report] = time.monotonic()
         self._bytes += size
@@ -107,9 +112,24 @@ class Publisher:
         if report.done():
             return
         if error is None:
-            report.set_result(Report(message.offset() or 0, message.timestamp()[1]))
+            kind, at_ms = message.timestamp()
+            report.set_result(Report(message.offset() or 0, at_ms if kind == TIMESTAMP_LOG_APPEND_TIME else 0))
         else:
             report.set_exception(_failed(error, message))
+
+    def _swallowed(
+        self, report: asyncio.Future[Report], size: int, _error: KafkaError | None, message: Message
+    ) -> None:
+        """The control: a failed report counts as success."""
+        self._reported(report, size, None, message)
+
+
+def _produced_topic(topic: str, *_: object, **__: object) -> str:
+    return topic
+
+
+def _reported_topic(_report: object, _size: int, _error: KafkaError | None, message: Message) -> str | None:
+    return message.topic()
 
 
 def _failed(error: KafkaError, message: Message) -> Exception:

@@ -83,7 +83,7 @@ def to_attempt(v: Plain) -> Attempt:
         _to_headers(v["request_headers"]),
         _to_headers(v["response_headers"]),
         v["response_body"],
-        _to_next(v["next"]),
+        to_next(v["next"]),
         Answers(v["answers"]["partition"], v["answers"]["offset"]),
     )
 
@@ -223,7 +223,8 @@ def _to_headers(headers: list[Plain]) -> tuple[tuple[str, str], ...]:
     return tuple((header["name"], header["value"]) for header in headers)
 
 
-def _to_next(v: Plain) -> Next:
+def to_next(v: Plain) -> Next:
+    """Of `attempt.avsc`."""
     match v["kind"]:
         case "done":
             return Done()

@@ -9,7 +9,8 @@ from typing import TypeVar
 import structlog
 
 from pipeline.errors import Undecodable
-from pipeline.flow.subscription import Tenant
+from pipeline.flow.deadletter import Reason
+from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.table import Table
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
@@ -24,11 +25,15 @@ _TYPES = 1_000
 
 
 class ViewSubscribers:
-    """Implements `ports.Subscribers` over a table of `subscriptions` and `tenants`."""
+    """Implements `ports.Subscribers` over a table of `subscriptions` and `tenants`.
+
+    `unreadable` has the records that were met and could not be read, by topic and key, and why.
+    """
 
     def __init__(self, table: Table, codec: Codec) -> None:
         self._table, self._codec = table, codec
         self._known: OrderedDict[str, Tenancy] = OrderedDict()
+        self.unreadable: dict[tuple[str, str], str] = {}
         table.watch(self._forget)
 
     @property
@@ -37,40 +42,77 @@ class ViewSubscribers:
         return self._table.offset(SUBSCRIPTIONS)
 
     def of(self, tenant: str) -> Tenancy | None:
-        """The tenant with its product and its webhooks; None if there is no such tenant."""
+        """The tenant with its product and its webhooks; None if there is no such tenant.
+
+        Raises `Undecodable` when its record cannot be read, or names a product that this version does not know.
+        """
         if (known := self._known.get(tenant)) is not None:
             return known
-        held = _readable(self._codec.decode_tenant, self._table.get(TENANTS, tenant), tenant)
-        if held is None or held.profile not in PROFILES:
+        held = self._tenant(tenant)
+        if held is None:
             return None
-        self._known[tenant] = made = self._tenancy(held)
-        if len(self._known) > _TENANTS:
-            self._known.popitem(last=False)
+        made = self._tenancy(held)
+        if not made.unreadable:  # what cannot be read is looked at again: its schema may only be late
+            self._known[tenant] = made
+            if len(self._known) > _TENANTS:
+                self._known.popitem(last=False)
         return made
+
+    @property
+    def warning(self) -> str | None:
+        """What an operator should know; None when all could be read."""
+        if not self.unreadable:
+            return None
+        (topic, key), reason = next(iter(self.unreadable.items()))
+        return f"{len(self.unreadable)} control records cannot be read; one is {key} of {topic}: {reason}"
+
+    def _tenant(self, tenant: str) -> Tenant | None:
+        held = self._readable(TENANTS, tenant, self._codec.decode_tenant)
+        if held is not None and (held.id != tenant or held.profile not in PROFILES):
+            self._cannot(TENANTS, tenant, "it is another one's, or its product is not known to this version")
+        if (reason := self.unreadable.get((TENANTS, tenant))) is not None:
+            raise Undecodable(Reason.UNDECODABLE, f"the record of tenant {tenant} cannot be used: {reason}")
+        return held
 
     def _tenancy(self, tenant: Tenant) -> Tenancy:
         profile = PROFILES[tenant.profile]
-        return Tenancy(tenant, profile, _Wanting([] if profile.unmet(tenant) else self._matchers(tenant.id, profile)))
+        if profile.unmet(tenant):
+            return Tenancy(tenant, profile, _Wanting([]))
+        matchers = self._matchers(tenant.id, profile)
+        keys = self._table.keys(SUBSCRIPTIONS, tenant.id)
+        unreadable = tuple(key for key in keys if (SUBSCRIPTIONS, key) in self.unreadable)
+        return Tenancy(tenant, profile, _Wanting(matchers), unreadable)
 
     def _matchers(self, tenant: str, profile: Profile) -> list[tuple[str, Callable[[str], bool]]]:
-        keys = self._table.keys(SUBSCRIPTIONS, tenant)
-        decode = self._codec.decode_subscription
-        every = (_readable(decode, self._table.get(SUBSCRIPTIONS, key), key) for key in keys)
+        every = (self._webhook(key) for key in self._table.keys(SUBSCRIPTIONS, tenant))
         return [(held.webhook, profile.compile_matcher(held)) for held in every if held is not None and held.active]
 
-    def _forget(self, _topic: str, key: str) -> None:
+    def _webhook(self, key: str) -> Subscription | None:
+        held = self._readable(SUBSCRIPTIONS, key, self._codec.decode_subscription)
+        if held is not None and held.path != key:
+            self._cannot(SUBSCRIPTIONS, key, "it is another one's")
+            return None
+        return held
+
+    def _readable(self, topic: str, key: str, decode: Callable[[bytes], T]) -> T | None:
+        """The record, decoded. One that cannot be read is remembered as such until there is another."""
+        record = self._table.get(topic, key)
+        try:
+            held = None if record is None else decode(record)
+        except Undecodable as error:
+            self._cannot(topic, key, str(error))
+            return None
+        self.unreadable.pop((topic, key), None)
+        return held
+
+    def _cannot(self, topic: str, key: str, reason: str) -> None:
+        if self.unreadable.get((topic, key)) != reason:
+            _log.error("a control record cannot be read", topic=topic, key=key, reason=reason)
+        self.unreadable[topic, key] = reason
+
+    def _forget(self, topic: str, key: str) -> None:
+        self.unreadable.pop((topic, key), None)
         self._known.pop(key.partition("/")[0], None)
-
-
-def _readable(decode: Callable[[bytes], T], record: bytes | None, key: str) -> T | None:
-    """The record, decoded. One that can never be read is as good as absent, and says so in the log."""
-    if record is None:
-        return None
-    try:
-        return decode(record)
-    except Undecodable as error:
-        _log.error("a control record cannot be read", key=key, reason=str(error))
-        return None
 
 
 class _Wanting:

@@ -22,7 +22,7 @@ from confluent_kafka import Consumer, IsolationLevel, KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.errors import Unreachable
-from pipeline.kafka.clients import client_config, consumer_config
+from pipeline.kafka.clients import client_config, consumer_config, learn_leaders
 from pipeline.settings import Settings
 
 _BATCH = 10_000
@@ -78,13 +78,20 @@ class Table:
         partitions = await asyncio.to_thread(self._partitions)
         self._consumer.assign([TopicPartition(topic, number, 0) for topic, number in partitions])
         self._thread.start()
-        await self.caught_up(await self.ends())
+        try:
+            await self.caught_up(await self.ends())
+        except BaseException:
+            await self._close()
+            raise
         return self
 
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """Stop following."""
+        await self._close()
+
+    async def _close(self) -> None:
         self._stop.set()
         await asyncio.to_thread(self._thread.join)
         await asyncio.to_thread(self._consumer.close)
@@ -118,6 +125,7 @@ class Table:
             answers = self._asker.list_offsets(asked, isolation_level=level, request_timeout=_ASK_S)
             return {(p.topic, p.partition): answer.result().offset for p, answer in answers.items()}
         except KafkaException as error:
+            learn_leaders(self._asker)
             raise Unreachable(f"Kafka does not say where its topics end: {error.args[0].str()}") from error
 
     async def caught_up(self, ends: dict[Partition, int]) -> None:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Any, Literal
+from typing import Literal
 
-from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_BEGINNING, OFFSET_END, Consumer, KafkaException, TopicPartition
 
 from pipeline.errors import Unreachable, UsageError
 from pipeline.kafka.clients import consumer_config
+from pipeline.kafka.messages import as_record
 from pipeline.ports import Record
 from pipeline.settings import Settings
 
@@ -31,7 +32,7 @@ async def tail(settings: Settings, topic: str, start: Start = "latest") -> Async
         consumer.assign(await asyncio.to_thread(_starts, consumer, topic, start))
         while True:
             messages = await asyncio.to_thread(consumer.consume, _BATCH, _WAIT_S)
-            yield [_record(message) for message in messages if message.error() is None]
+            yield [as_record(message) for message in messages if message.error() is None]
     finally:
         await asyncio.to_thread(consumer.close)
 
@@ -48,16 +49,3 @@ def _starts(consumer: Consumer, topic: str, start: Start) -> list[TopicPartition
         return consumer.offsets_for_times(wanted, timeout=_TIMEOUT_S)
     except KafkaException as error:
         raise Unreachable(f"no Kafka broker answers: {error.args[0].str()}") from error
-
-
-def _record(message: Message) -> Record:
-    headers: Any = message.headers() or ()  # a list of pairs, whatever its type says
-    return Record(
-        message.topic() or "",
-        message.partition() or 0,
-        message.offset() or 0,
-        message.key(),
-        message.value(),
-        tuple((name, value) for name, value in headers if value is not None),
-        message.timestamp()[1],
-    )

@@ -33,6 +33,9 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
 
 DELAY_GROUP = "pipeline-delay"
 
+TIERS = "^retry-[1-9][0-9]*(ms|s|m|h)$"
+"""What the delay role subscribes to: every tier that exists, also one that is made meanwhile or leaves the setting."""
+
 _MIB = 1024 * 1024
 _DAY_MS = 86_400_000
 _HOUR_MS = 3_600_000
@@ -103,7 +106,8 @@ def create(settings: Settings, partitions: int, replication: int) -> list[str]:
     ours = {name: there[name] for name in known(settings, there)}
     new = {topic.name: topic.partitions or partitions for topic in missing} | _empty(client, ours)
     for group, read in groups(new).items():
-        _start(settings, group, [(name, number) for name in read if name in new for number in range(new[name])])
+        if not (group == DELAY_GROUP and _at_work(client, group)):
+            _start(settings, group, [(name, number) for name in read if name in new for number in range(new[name])])
     return [topic.name for topic in missing]
 
 
@@ -128,6 +132,22 @@ def _start(settings: Settings, group: str, partitions: Iterable[Partition]) -> N
     with offsets_of(settings, group) as offsets:
         held = offsets.committed(partitions)
         offsets.commit({partition: 0 for partition in partitions if partition not in held})
+
+
+def _at_work(client: AdminClient, group: str) -> bool:
+    """Whether the group has members: nobody else may set its offsets then."""
+    return bool(client.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)[group].result().members)
+
+
+def unbegun(settings: Settings) -> tuple[str, ...]:
+    """Tiers for which the delay group lacks an offset that it should have: all of them if it has none at all.
+
+    A tier that is new to a group at work is read from its beginning: nothing of it has been forwarded.
+    """
+    counts = existing(admin(settings))
+    names = delayed(counts)
+    with offsets_of(settings, DELAY_GROUP) as offsets:
+        return () if offsets.committed((name, n) for name in names for n in range(counts[name])) else names
 
 
 def groups(topics: Iterable[str]) -> dict[str, tuple[str, ...]]:
@@ -173,7 +193,7 @@ def _differing(client: AdminClient, topics: list[Topic]) -> list[str]:
     asked = client.describe_configs([ConfigResource(ResourceType.TOPIC, topic.name) for topic in topics])
     held = {resource.name: future.result() for resource, future in asked.items()}
     return [
-        f"{topic.name}: {name} is {held[topic.name][name].value}, {value} is expected"
+        f"{'! ' * (name in _APPEND_TIME)}{topic.name}: {name} is {held[topic.name][name].value}, {value} is expected"
         for topic in topics
         for name, value in topic.config.items()
         if name in held[topic.name] and held[topic.name][name].value != value

@@ -6,13 +6,18 @@ from bisect import bisect_left, insort
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Generic, TypeVar
 
+import structlog
+
+from pipeline.errors import Undecodable
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
 from pipeline.store.targets import View, not_ours
 
+_log = structlog.get_logger()
 T = TypeVar("T", Tenant, Subscription)
 Place = tuple[int, str]
 """Where a record stands in its list: minus the time of its making, then its id. What follows a place is older."""
@@ -52,7 +57,10 @@ class _Order:
 
 
 class Directory:
-    """Reads a view (`pipeline.kafka.table.Table`). Orders are made when they are first asked for and then kept up."""
+    """Reads a view (`pipeline.kafka.table.Table`). Orders are made when they are first asked for and then kept up.
+
+    A record that cannot be read is in no list; who asks for it by its id gets `Undecodable`.
+    """
 
     def __init__(self, view: View, codec: Codec) -> None:
         self._view, self._codec = view, codec
@@ -97,7 +105,7 @@ class Directory:
         return self._view.keys(SUBSCRIPTIONS, tenant)
 
     def _ordered(self, ids: Iterator[str], get: Callable[[str], T | None]) -> _Order:
-        held = [(record.created_ms, key) for key in ids if (record := get(key)) is not None]
+        held = [(record.created_ms, key) for key in ids if (record := _readable(get, key)) is not None]
         return _Order(sorted((-created_ms, key) for created_ms, key in held), {key: made for made, key in held})
 
     def _changed(self, topic: str, key: str) -> None:
@@ -105,14 +113,27 @@ class Directory:
         order = self._tenants if topic == TENANTS else self._webhooks.get(tenant)
         if order is None:
             return
-        record = self.tenant(tenant) if topic == TENANTS else self.webhook(tenant, webhook)
+        record: Tenant | Subscription | None
+        if topic == TENANTS:
+            record = _readable(self.tenant, tenant)
+        else:
+            record = _readable(partial(self.webhook, tenant), webhook)
         if record is None:
             order.drop(webhook or tenant)
         else:
             order.put(webhook or tenant, record.created_ms)
 
 
+def _readable(get: Callable[[str], T | None], key: str) -> T | None:
+    """The record; None also for one that cannot be read: it must not take the others with it."""
+    try:
+        return get(key)
+    except Undecodable as error:
+        _log.error("a control record cannot be read", key=key, reason=str(error))
+        return None
+
+
 def _page(order: _Order, after: Place | None, limit: int, get: Callable[[str], T | None]) -> Page[T]:
     places = order.after(after, limit + 1)
-    items = tuple(record for _, key in places[:limit] if (record := get(key)) is not None)
+    items = tuple(record for _, key in places[:limit] if (record := _readable(get, key)) is not None)
     return Page(items, places[limit - 1] if len(places) > limit else None)

@@ -14,13 +14,15 @@ from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
 from pipeline.ports import Target
-from pipeline.profiles import PROFILES
-from pipeline.store.secrets import Secrets, Vault, open_auth, open_headers
+from pipeline.profiles import PROFILES, Profile
+from pipeline.store.secrets import Secrets, Unreadable, Vault, open_auth, open_headers
 
 READY = 10_000
 """How many webhooks are kept ready."""
 
 _PAUSE_S = 1.0
+_ASKS = 5
+"""How often the broker is asked for an offset that it says it does not have."""
 
 
 class View(Protocol):
@@ -34,6 +36,9 @@ class View(Protocol):
 
     def watch(self, changed: Callable[[str, str], None]) -> None:
         """Call `changed(topic, key)` after every change."""
+
+    def offset(self, topic: str) -> int:
+        """How far a one-partition topic has been read."""
 
     async def reached(self, topic: str, offset: int) -> None:
         """Wait until the topic has been read up to `offset`."""
@@ -54,8 +59,15 @@ class _Ready(NamedTuple):
 class ViewTargets:
     """Implements `ports.Targets` over a view. What it finds can be sent to: active, its tenant there and fit for it."""
 
-    def __init__(self, view: View, codec: Codec, vault: Vault, clock: Callable[[], float] = time.time) -> None:
-        self._view, self._codec, self._vault, self._clock = view, codec, vault, clock
+    def __init__(
+        self,
+        view: View,
+        codec: Codec,
+        vault: Vault,
+        clock: Callable[[], float] = time.time,
+        pause_s: float = _PAUSE_S,
+    ) -> None:
+        self._view, self._codec, self._vault, self._clock, self._pause_s = view, codec, vault, clock, pause_s
         self._ready: OrderedDict[tuple[str, str], _Ready] = OrderedDict()
         self._doubts: list[tuple[str, str]] = []
         self._asking, self._asked = asyncio.Lock(), 0
@@ -64,7 +76,8 @@ class ViewTargets:
     def find(self, tenant: str, webhook: str) -> Target | None:
         """The webhook, ready to be sent to; None if there is none to send to, as far as the view has been read.
 
-        Raises `Unreadable` when its secrets are of a key that this process does not have.
+        Raises `Undecodable` when its record, or its tenant's, can never be used: its deliveries are dead letters.
+        Raises `Unreadable` when the tenant's key is sealed by one that this process does not have.
         """
         key = (tenant, webhook)
         ready = self._ready.get(key)
@@ -83,10 +96,11 @@ class ViewTargets:
 
         Where `find` has just met a record that its tenant's did not fit, or that it could not read yet, also until the
         view is as new as the broker, and the record's schema is known. Raises `Undecodable` for a record that can never
-        be read.
+        be read, and for an offset that the broker itself does not come to: then no router of ours has seen it.
         """
         doubts, self._doubts = self._doubts, []
-        await self._view.reached(SUBSCRIPTIONS, subscriptions_offset)
+        if self._view.offset(SUBSCRIPTIONS) < subscriptions_offset:
+            await self._seen_by_router(subscriptions_offset)
         if doubts:
             await self._newest()
             for doubt in doubts:
@@ -97,17 +111,23 @@ class ViewTargets:
         if raw is None:
             return None
         try:
-            return self._made(self._codec.decode_subscription(raw), self._tenant(tenant_id))
+            return self._made(self._own(tenant_id, webhook, raw), self._tenant(tenant_id))
         except Undecodable as error:
             if error.reason != Reason.UNKNOWN_SCHEMA:
                 raise
             self._doubts.append((tenant_id, webhook))
             return None
 
+    def _own(self, tenant: str, webhook: str, raw: bytes) -> Subscription:
+        held = self._codec.decode_subscription(raw)
+        if (held.tenant, held.webhook) != (tenant, webhook):
+            raise Undecodable(Reason.INVALID, f"the record of webhook {tenant}/{webhook} is another one's")
+        return held
+
     def _made(self, held: Subscription, tenant: Tenant | None) -> _Ready | None:
         if not held.active:
             return None
-        profile = None if tenant is None else PROFILES[tenant.profile]
+        profile = None if tenant is None else _product(tenant)
         vault = None if tenant is None or profile is None or profile.unmet(tenant) else self._vault.tenant_vault(tenant)
         if (
             profile is None
@@ -116,14 +136,26 @@ class ViewTargets:
         ):
             self._doubts.append((held.tenant, held.webhook))
             return None
-        secrets = open_auth(vault, held.tenant, held.webhook, held.auth.sealed).at(self._now_ms())
-        headers = tuple(open_headers(vault, held.tenant, held.webhook, held.headers).items())
-        prepared = profile.prepare(held.url, held.auth.type, secrets.in_force(), headers)
+        try:
+            secrets = open_auth(vault, held.tenant, held.webhook, held.auth.sealed).at(self._now_ms())
+            headers = tuple(open_headers(vault, held.tenant, held.webhook, held.headers).items())
+            prepared = profile.prepare(held.url, held.auth.type, secrets.in_force(), headers)
+        except (Unreadable, ValueError, TypeError, KeyError) as error:  # the keys are known: the record is at fault
+            raise Undecodable(Reason.INVALID, f"webhook {held.path} cannot be used: {_words(error)}") from error
         return _Ready(Target(held, profile, prepared), _until(secrets))
 
     def _tenant(self, tenant: str) -> Tenant | None:
         raw = self._view.get(TENANTS, tenant)
         return None if raw is None else self._codec.decode_tenant(raw)
+
+    async def _seen_by_router(self, offset: int) -> None:
+        """Read on to the offset; a new leader may take a moment to know all that its predecessor had told."""
+        for _ in range(_ASKS):
+            end = (await self._ends())[SUBSCRIPTIONS, 0]
+            if end >= offset:
+                return await self._view.reached(SUBSCRIPTIONS, offset)
+            await asyncio.sleep(self._pause_s)
+        raise Undecodable(Reason.INVALID, f"it was routed at offset {offset} of {SUBSCRIPTIONS}, which ends at {end}")
 
     async def _newest(self) -> None:
         """Be as new as the broker is now: one question for all who ask at the same time."""
@@ -140,7 +172,7 @@ class ViewTargets:
             try:
                 return await self._view.ends()
             except Unreachable:
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(self._pause_s)
 
     async def _learn(self, tenant: str, webhook: str) -> None:
         held = self._view.get(SUBSCRIPTIONS, f"{tenant}/{webhook}"), self._view.get(TENANTS, tenant)
@@ -156,7 +188,7 @@ class ViewTargets:
             try:
                 return await self._codec.learn(values)
             except Unreachable:
-                await asyncio.sleep(_PAUSE_S)
+                await asyncio.sleep(self._pause_s)
 
     def _forget(self, topic: str, key: str) -> None:
         if topic == SUBSCRIPTIONS:
@@ -174,6 +206,17 @@ def not_ours(codec: Codec, values: Iterable[bytes | None]) -> list[bytes]:
     """The records that another version's schema wrote."""
     ours = tuple(codec.heads.values())
     return [value for value in values if value is not None and not value.startswith(ours)]
+
+
+def _product(tenant: Tenant) -> Profile:
+    if tenant.profile not in PROFILES or tenant.data_key is None:
+        raise Undecodable(Reason.INVALID, f"tenant {tenant.id} has no key, or a product unknown to this version")
+    return PROFILES[tenant.profile]
+
+
+def _words(error: Exception) -> str:
+    """Ours are plain sentences; others' may repeat a secret."""
+    return str(error) if isinstance(error, Unreadable) else "its secrets are not those of its kind of authentication"
 
 
 def _until(secrets: Secrets) -> int:

@@ -5,21 +5,42 @@ from __future__ import annotations
 from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import Reason
 from pipeline.flow.deliver import Carriage
+from pipeline.ports import UNREADABLE, Record
 
 Headers = tuple[tuple[str, bytes], ...]
+
+LIMIT = 4 * 1024 * 1024 - 512
+"""Bytes of a delivery's key and value, at most: what the topics take, less room for the batch and any headers of ours.
+
+So whatever is read can be written again.
+"""
+_KEY_BYTES, _ROUND_BYTES = 256, 128
 
 FIRST: Headers = (("round", b""), ("hop", b"0"), ("wait-ms", b"0"), ("slot-ms", b"0"))
 """A delivery as the router writes it."""
 
 
 def to_headers(carriage: Carriage) -> Headers:
-    """Numbers in decimal."""
-    return (
+    """Numbers in decimal; `stands-for` only where it stands for a hop."""
+    headers = (
         ("round", carriage.round.encode()),
         ("hop", b"%d" % carriage.hop),
         ("wait-ms", b"%d" % carriage.wait_ms),
         ("slot-ms", b"%d" % carriage.slot_ms),
     )
+    return headers if carriage.stands_for is None else (*headers, ("stands-for", b"%d" % carriage.stands_for))
+
+
+def carried(record: Record) -> Carriage:
+    """How a delivery's record travels. Raises `Undecodable` for one that could not be written again."""
+    if record.headers is UNREADABLE:
+        raise Undecodable(Reason.FRAMING, "a header's name is not UTF-8: how the delivery travels cannot be told")
+    key, value = record.key or b"", record.value or b""
+    if len(key) > _KEY_BYTES:
+        raise Undecodable(Reason.FRAMING, f"the key has {len(key)} bytes; a delivery's has up to {_KEY_BYTES}")
+    if len(key) + len(value) > LIMIT:
+        raise Undecodable(Reason.TOO_LARGE, f"the record has {len(value)} bytes; a delivery's has up to {LIMIT}")
+    return of_headers(record.headers)
 
 
 def of_headers(headers: Headers) -> Carriage:
@@ -27,19 +48,27 @@ def of_headers(headers: Headers) -> Carriage:
     if headers == FIRST:
         return _FIRST
     held = dict(headers)
+    stands_for = held.get("stands-for")
     try:
         return Carriage(
-            held.get("round", b"").decode(),
+            _round(held.get("round", b"")),
             _number(held.get("hop", b"0"), 9),
-            _number(held.get("wait-ms", b"0"), 15),
+            _number(held.get("wait-ms", b"0"), 10),
             _number(held.get("slot-ms", b"0"), 15),
+            None if stands_for is None else _number(stands_for, 9),
         )
     except ValueError as error:
         raise Undecodable(Reason.FRAMING, f"a header of the delivery cannot be read: {error}") from error
 
 
+def _round(text: bytes) -> str:
+    if len(text) > _ROUND_BYTES:
+        raise ValueError(f"the round has {len(text)} bytes")
+    return text.decode()
+
+
 def _number(text: bytes, digits: int) -> int:
-    """Digits alone, and no more of them than the number's field in an attempt can hold."""
+    """Digits alone, no more than a record of ours can have: a hop's fit an attempt, a wait is below 116 days."""
     if not text.isdigit() or len(text) > digits:
         raise ValueError(f"{text[:20]!r} is no number of up to {digits} digits")
     return int(text)

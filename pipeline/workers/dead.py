@@ -12,6 +12,8 @@ from pipeline.ports import Clock, Codec, Outgoing, Record
 
 TOPIC = "retry-dlq"
 _FIRST_BYTES = 64 * 1024
+_DETAIL = 1_000
+"""Characters: what is wrong is told in the record's own words, which may be without end."""
 _MOST = 8 * 1024 * 1024 - _FIRST_BYTES
 """What the topic takes, less room for the batch around it. A larger letter points to its record: see `_cut`."""
 
@@ -35,7 +37,7 @@ class Undertaker:
         letter = DeadLetter(
             id=_id(record, reason),
             reason=reason,
-            detail=detail,
+            detail=detail[:_DETAIL],
             source=Source(record.topic, record.partition, record.offset),
             time_ms=self.clock(),
             key=record.key,
@@ -45,7 +47,10 @@ class Undertaker:
             last_attempt=attempt,
         )
         out = self._written(letter)
-        return out if out.size <= _MOST else self._written(_cut(letter))
+        if out.size > _MOST:
+            out = self._written(cut := _cut(letter))
+            return out if out.size <= _MOST else self._written(replace(cut, delivery=None, last_attempt=None))
+        return out
 
     def _written(self, letter: DeadLetter) -> Outgoing:
         key = letter.delivery.path.encode() if letter.delivery else letter.key

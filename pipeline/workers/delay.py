@@ -8,7 +8,7 @@ from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import Reason
 from pipeline.flow.retry import Ladder
 from pipeline.ports import Outgoing, Record
-from pipeline.workers.carriage import of_headers, to_headers
+from pipeline.workers.carriage import carried, to_headers
 from pipeline.workers.dead import Undertaker
 
 DELIVERIES = "deliveries"
@@ -24,7 +24,7 @@ class Delay:
     def __call__(self, record: Record, waited_ms: int) -> Outgoing:
         """The record to write. Every writing raises `hop`."""
         try:
-            carriage = of_headers(record.headers)
+            carriage = carried(record)
         except Undecodable as error:
             return self.undertaker.bury(record, Reason(error.reason), str(error))
         rest = max(carriage.wait_ms - waited_ms, 0)

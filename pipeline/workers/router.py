@@ -11,12 +11,10 @@ from pipeline.flow.deadletter import Reason
 from pipeline.flow.deliver import Delivery, Origin, delivery_id
 from pipeline.flow.event import Event, fault
 from pipeline.ports import Codec, Outgoing, Record, Subscribers, Tenancy
-from pipeline.workers.carriage import FIRST
+from pipeline.workers.carriage import FIRST, LIMIT
 from pipeline.workers.dead import Undertaker
 
 TOPIC = "deliveries"
-LIMIT = 4 * 1024 * 1024
-"""The largest record that `deliveries` and the tiers take, in bytes."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +44,14 @@ class Router:
             return [self.undertaker.bury(record, Reason.UNKNOWN_TENANT, f"tenant {event.tenant!r} is not known")]
         if refusal := tenancy.profile.refusal(event):
             return [self.undertaker.bury(record, *refusal)]
-        return list(self._deliveries(record, event, tenancy))
+        return [*self._deliveries(record, event, tenancy), *self._untold(record, tenancy)]
+
+    def _untold(self, record: Record, tenancy: Tenancy) -> list[Outgoing]:
+        """A webhook whose record cannot be read may want the event: that is not known, and must not be forgotten."""
+        if not tenancy.unreadable:
+            return []
+        detail = f"whether {', '.join(tenancy.unreadable)} wants it is not known: the webhook's record cannot be read"
+        return [self.undertaker.bury(record, Reason.UNDECODABLE, detail)]
 
     def _deliveries(self, record: Record, event: Event, tenancy: Tenancy) -> Iterator[Outgoing]:
         webhooks = tenancy.wanting(event.type)

@@ -2,51 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 from typing import assert_never
 
 from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import Reason
-from pipeline.flow.deliver import (
-    Answers,
-    Attempt,
-    Carriage,
-    Dead,
-    Delivery,
-    Done,
-    Next,
-    Outcome,
-    Retry,
-    Skipped,
-    Verdict,
-)
+from pipeline.flow.deliver import Answers, Attempt, Dead, Delivery, Done, Next, Outcome, Retry, Skipped, Verdict, fault
 from pipeline.flow.retry import Ladder
-from pipeline.ports import Client, Clock, Codec, Outgoing, Publisher, Record, Target, Targets
+from pipeline.ports import Client, Clock, Codec, Outgoing, Publisher, Record, Target, Targets, Work
 from pipeline.profiles import masked_headers
-from pipeline.workers.carriage import of_headers, to_headers
+from pipeline.workers.carriage import carried, to_headers
 from pipeline.workers.dead import Undertaker
-from pipeline.workers.repeats import Repeats
+from pipeline.workers.repeats import Copy, Repeats, Standing
 
 ATTEMPTS = "attempts"
-
-
-def _nothing() -> None:
-    """For a caller that need not know."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Copy:
-    """One writing of a delivery, as it was read."""
-
-    record: Record
-    delivery: Delivery
-    carriage: Carriage
-
-    @property
-    def key(self) -> tuple[str, str, int]:
-        """What makes it this writing: the same again is a repeat."""
-        return self.delivery.id, self.carriage.round, self.carriage.hop
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,9 +28,13 @@ class Sender:
 
     1. the attempt, with its `next`, is reported durable;
     2. the effect of `next` (a record of a tier, or a dead letter) is reported durable;
-    3. only then does the call return, and the record's offset may be passed.
+    3. only then is the record released: its offset may be passed.
 
-    `random` gives a number in [0, 1); `on_attempt` is told of every attempt.
+    A record whose request was handed over meanwhile, or whose partition was lost, gets its attempt and no effect: that
+    is the carrier's to cause, or the next owner's. A record that is not released is read again by the next owner.
+
+    `random` gives a number in [0, 1); `on_attempt` is told of every attempt; `catch_up` reads what other processes may
+    have written to that partition of `attempts` since it was taken over.
     """
 
     codec: Codec
@@ -72,101 +47,136 @@ class Sender:
     clock: Clock
     random: Callable[[], float]
     on_attempt: Callable[[Attempt], None]
+    catch_up: Callable[[int], Awaitable[None]]
 
-    async def __call__(self, record: Record, answered: Callable[[], None] = _nothing) -> None:
-        """Return when all that the record caused is durable. An endpoint's failure is a value; ours is raised.
+    async def __call__(self, record: Record, work: Work) -> None:
+        """Work on a record until it is released, or is another's to finish.
 
-        `answered` is called when the request has ended: what follows waits for the broker alone.
+        An endpoint's failure is a value; ours is raised.
         """
         try:
-            copy = _Copy(record, self.codec.delivery(record.value), of_headers(record.headers))
+            carriage, delivery = carried(record), self._delivery(record)
         except Undecodable as error:
             await self.publisher.publish(self.undertaker.bury(record, Reason(error.reason), str(error)))
+            work.release()
             return
-        if not await self.repeats.first(copy.key):
+        copy = Copy((delivery.id, carriage.round), record, delivery, carriage, work)
+        standing = Standing.BUSY if carriage.stands_for is not None else self.repeats.begin(copy)
+        if standing is Standing.BUSY:
+            standing = await self._turn(copy)
+        if standing is Standing.REPEAT:
+            work.release()
             return
         try:
-            made = await self._attempt_once(copy, answered)
+            await (self._attempt(copy) if standing is Standing.FIRST else self._settle(copy))
         except BaseException:
-            self.repeats.give_up(copy.key)
+            self.repeats.give_up(copy)
             raise
-        self.repeats.finish(copy.key, made)
 
-    async def _attempt_once(self, copy: _Copy, answered: Callable[[], None]) -> int:
-        """The number of the attempt that was made; 0 where this round has made it before."""
-        delivery = copy.delivery
-        if self.repeats.attempted(delivery.id, copy.carriage.round, delivery.attempt):
-            return 0
-        target = await self._target(delivery)
+    async def _turn(self, copy: Copy) -> Standing:
+        """Whoever gets a carrier looks first for the attempt that it stands for."""
+        if copy.carriage.stands_for is not None and not self.repeats.knows(copy):
+            await self.catch_up(copy.record.partition)
+        return await self.repeats.turn(copy)
+
+    async def _attempt(self, copy: Copy) -> None:
+        try:
+            target = self._active(copy) or await self._newer(copy)
+        except Undecodable as error:
+            await self._set_aside(copy, error)
+            return
+        if not copy.work.open:
+            self.repeats.give_up(copy)
+            return
         attempt = _skipped(copy, self.clock()) if target is None else await self._sent(copy, target)
-        answered()
-        value = self.codec.encode_attempt(attempt)
-        await self.publisher.publish(Outgoing(ATTEMPTS, copy.record.key, value, partition=copy.record.partition))
+        copy.work.answered()
+        value, record = self.codec.encode_attempt(attempt), copy.record
+        await self.publisher.publish(Outgoing(ATTEMPTS, record.key, value, partition=record.partition))
         self.on_attempt(attempt)
-        await self._carry_out(copy, attempt)
-        return delivery.attempt
+        if copy.handed_over or copy.work.lost:
+            self.repeats.owe(copy, attempt.next)
+            return
+        if not isinstance(attempt.next, Done):
+            await self._carry_out(copy, attempt.next, attempt)
+        self.repeats.finish(copy)
+        copy.work.release()
 
-    async def _target(self, delivery: Delivery) -> Target | None:
-        """The webhook, if it is there and active; known to be gone only when the view is as new as the router's was."""
-        if (target := self._active(delivery)) is None:
-            await self.targets.reached(delivery.origin.subscriptions_offset)
-            target = self._active(delivery)
-        return target
+    async def _set_aside(self, copy: Copy, error: Undecodable) -> None:
+        """The webhook's own record cannot be read: its deliveries are dead letters, and nobody else's."""
+        letter = self.undertaker.bury(copy.record, Reason(error.reason), str(error), copy.delivery)
+        await self.publisher.publish(letter)
+        self.repeats.finish(copy)
+        copy.work.release()
 
-    def _active(self, delivery: Delivery) -> Target | None:
-        target = self.targets.find(delivery.tenant, delivery.webhook)
+    def _delivery(self, record: Record) -> Delivery:
+        delivery = self.codec.delivery(record.value)
+        if wrong := fault(delivery):
+            raise Undecodable(Reason.INVALID, wrong)
+        return delivery
+
+    async def _settle(self, copy: Copy) -> None:
+        """The attempt was made by another copy, or by an owner that died: only its `next` is left to do."""
+        if not copy.work.open:
+            self.repeats.give_up(copy)
+            return
+        assert copy.then is not None, "the set against repeats says what is owed"  # noqa: S101
+        await self._carry_out(copy, copy.then, None)
+        self.repeats.finish(copy)
+        copy.work.release()
+
+    async def _newer(self, copy: Copy) -> Target | None:
+        """The webhook is known to be gone, or not active, only when the view is as new as the router's was."""
+        await self.targets.reached(copy.delivery.origin.subscriptions_offset)
+        return self._active(copy)
+
+    def _active(self, copy: Copy) -> Target | None:
+        target = self.targets.find(copy.delivery.tenant, copy.delivery.webhook)
         return target if target is not None and target.subscription.active else None
 
-    async def _sent(self, copy: _Copy, target: Target) -> Attempt:
+    async def _sent(self, copy: Copy, target: Target) -> Attempt:
         """Make the request; what its end means is the product's to say."""
         started_ms = self.clock()
         request = target.prepared.request(copy.delivery, started_ms // 1000)
+        copy.request, copy.since_s = request, time.monotonic()
         outcome = await self.client.send(request)
+        copy.request = None
         verdict = target.profile.judge(outcome)
         then = target.profile.next_step(
             verdict, outcome, copy.delivery.attempt, jitter=self.random(), now_ms=self.clock(), ladder=self.ladder
         )
-        said = _Said(masked_headers(request.headers), outcome, verdict, then)
-        return _written_down(copy, started_ms, said)
+        return _written_down(copy, started_ms, masked_headers(request.headers), outcome, verdict=verdict, then=then)
 
-    async def _carry_out(self, copy: _Copy, attempt: Attempt) -> None:
-        match attempt.next:
+    async def _carry_out(self, copy: Copy, then: Next, attempt: Attempt | None) -> None:
+        match then:
             case Done() | Skipped():
                 return
             case Retry(wait_ms):
                 await self.publisher.publish(self._postponed(copy, wait_ms))
             case Dead(reason):
-                letter = self.undertaker.bury(copy.record, Reason(reason), _detail(attempt), copy.delivery, attempt)
+                detail = _detail(copy, attempt)
+                letter = self.undertaker.bury(copy.record, Reason(reason), detail, copy.delivery, attempt)
                 await self.publisher.publish(letter)
             case _:
-                assert_never(attempt.next)
+                assert_never(then)
 
-    def _postponed(self, copy: _Copy, wait_ms: int) -> Outgoing:
+    def _postponed(self, copy: Copy, wait_ms: int) -> Outgoing:
         """The next attempt's record, on the tier to wait in first."""
-        carriage = replace(copy.carriage, hop=copy.carriage.hop + 1, wait_ms=wait_ms)
+        carriage = replace(copy.carriage, hop=copy.carriage.hop + 1, wait_ms=wait_ms, stands_for=None)
         value = self.codec.encode_delivery(replace(copy.delivery, attempt=copy.delivery.attempt + 1))
         return Outgoing(self.ladder.next_tier(wait_ms).topic, copy.record.key, value, to_headers(carriage))
 
 
-@dataclass(frozen=True, slots=True)
-class _Said:
-    """A request's headers as they may be kept, how it ended, and what follows."""
-
-    headers: tuple[tuple[str, str], ...]
-    outcome: Outcome
-    verdict: Verdict
-    next: Next
+_NOTHING_SENT = Outcome(None, None, (), b"", 0)
 
 
-_NOTHING_SENT = _Said((), Outcome(None, None, (), b"", 0), Verdict.SKIPPED, Skipped())
+def _skipped(copy: Copy, now_ms: int) -> Attempt:
+    return _written_down(copy, now_ms, (), _NOTHING_SENT, verdict=Verdict.SKIPPED, then=Skipped())
 
 
-def _skipped(copy: _Copy, now_ms: int) -> Attempt:
-    return _written_down(copy, now_ms, _NOTHING_SENT)
-
-
-def _written_down(copy: _Copy, started_ms: int, said: _Said) -> Attempt:
-    delivery, outcome = copy.delivery, said.outcome
+def _written_down(
+    copy: Copy, started_ms: int, headers: tuple[tuple[str, str], ...], outcome: Outcome, *, verdict: Verdict, then: Next
+) -> Attempt:
+    delivery = copy.delivery
     return Attempt(
         delivery.id,
         copy.carriage.round,
@@ -178,16 +188,18 @@ def _written_down(copy: _Copy, started_ms: int, said: _Said) -> Attempt:
         delivery.attempt,
         started_ms,
         outcome.duration_ms,
-        said.verdict,
+        verdict,
         outcome.status,
-        said.headers,
+        headers,
         outcome.headers,
         outcome.body,
-        said.next,
+        then,
         Answers(copy.record.partition, copy.record.offset),
     )
 
 
-def _detail(attempt: Attempt) -> str:
+def _detail(copy: Copy, attempt: Attempt | None) -> str:
+    if attempt is None:
+        return f"attempt {copy.delivery.attempt} was the last one: `attempts` has what it came to"
     answered = f"status {attempt.status_code}" if attempt.status_code else "no answer"
     return f"attempt {attempt.attempt} ended with verdict {attempt.verdict} ({answered})"

@@ -68,6 +68,10 @@ class MemoryView:
         """Call `changed(topic, key)` after every change."""
         self._watchers.append(changed)
 
+    def offset(self, topic: str) -> int:
+        """How far the topic has been read."""
+        return self.offsets[topic]
+
     async def reached(self, topic: str, offset: int) -> None:
         """Nothing to wait for."""
         assert self.offsets[topic] >= offset

@@ -5,15 +5,19 @@ from __future__ import annotations
 import json
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import pytest
 from confluent_kafka import Consumer, Producer, TopicPartition
 
+from pipeline.cli import status as module
 from pipeline.kafka import topics
+from pipeline.kafka.age import unread_warning
 from pipeline.kafka.lag import measure
 from pipeline.settings import Settings
 from tests.cli.conftest import Command
+from tests.kafka.live import new_topic
 from tests.live_cluster import LiveCluster
 
 pytestmark = pytest.mark.kafka
@@ -105,6 +109,19 @@ def test_the_command(bootstrap: str, command: Command, tmp_path: Path) -> None:
     rows = command("status", "--interval", "0.1", "-o", "json").json
     assert [row["stage"] for row in rows] == ["router", "sender", "delay"]
     assert {topic["topic"] for topic in rows[2]["topics"]} >= {"retry-5s", "retry-6h"}
+
+
+def test_events_that_will_be_lost_are_warned_of(
+    bootstrap: str, command: Command, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An event that nobody has read for half of its time is told of, beside the table and in the router's row."""
+    topic = new_topic(Settings(bootstrap_servers=bootstrap), config={"retention.ms": "3600000"})
+    monkeypatch.setattr(module, "unread_warning", partial(unread_warning, topic=topic))
+    write(bootstrap, topic, HOUR_S * 3 / 4)
+    told = f"warning: 1 records of {topic} are unread and older than 0.5 h"
+    assert command("status", "--interval", "0.1", "--bootstrap-server", bootstrap).err.startswith(told)
+    rows = command("status", "--interval", "0.1", "--bootstrap-server", bootstrap, "-o", "json").json
+    assert [bool(row["warning"]) for row in rows] == [True, False, False]
 
 
 def test_no_broker_named(command: Command) -> None:

@@ -8,7 +8,7 @@ import threading
 import time
 from collections.abc import Callable, Coroutine, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -68,6 +68,7 @@ class Flow:
     _producer: Producer
     _loop: asyncio.AbstractEventLoop
     _heard: dict[str, Callable[[], None]] = field(default_factory=dict)
+    stages: dict[str, stages.Stage] = field(default_factory=dict)
 
     def add_tenant(self, profile: str = "standard") -> Tenant:
         """A tenant of that product with a fresh id."""
@@ -147,6 +148,11 @@ class Flow:
         return letter
 
     @property
+    def codec(self) -> Codec:
+        """Encodes as the stages do."""
+        return self._codec
+
+    @property
     def _vault(self) -> Vault:
         return Vault(self.settings.keys())
 
@@ -168,8 +174,8 @@ def running(settings: Settings, folder: Path) -> Iterator[Flow]:
     stages.call(["schemas", "register"], variables, folder)
     with _loop() as loop, _parts(settings, loop) as flow:
         trusting = {**variables, "PIPELINE_EGRESS_CA": str(flow.tls.ca_file)}
-        with stages.running(("router", "sender", "delay"), trusting, folder):
-            yield flow
+        with stages.running(("router", "sender", "delay"), trusting, folder) as started:
+            yield replace(flow, stages=started)
 
 
 def _variables(settings: Settings) -> dict[str, str]:

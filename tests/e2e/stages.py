@@ -48,7 +48,7 @@ class Stage:
 def call(arguments: list[str], variables: Mapping[str, str], folder: Path) -> str:
     """One command of the operator's, to its end; what it printed. It must exit 0."""
     done = subprocess.run(
-        _command(*arguments), env=_bare(variables, folder), capture_output=True, text=True, timeout=60, check=False
+        command(*arguments), env=bare(variables, folder), capture_output=True, text=True, timeout=60, check=False
     )
     assert done.returncode == 0, f"{arguments}: exit code {done.returncode}: {done.stderr}"
     return done.stdout
@@ -58,27 +58,30 @@ def call(arguments: list[str], variables: Mapping[str, str], folder: Path) -> st
 def running(roles: tuple[str, ...], variables: Mapping[str, str], folder: Path) -> Iterator[dict[str, Stage]]:
     """Start the roles together, wait until all are ready; at the end they drain, and must do so without a fault."""
     with ExitStack() as stack:
-        started = {role: stack.enter_context(_started(role, variables, folder)) for role in roles}
+        made = {role: stack.enter_context(started(role, variables, folder)) for role in roles}
         until = time.monotonic() + _READY_S
-        for stage in started.values():
+        for stage in made.values():
             while reasons := stage.troubles():
                 assert time.monotonic() < until, f"{stage.role} is not ready: {reasons}"
                 time.sleep(_LOOK_S)
-        yield started
+        yield made
 
 
 @contextmanager
-def _started(role: str, variables: Mapping[str, str], folder: Path) -> Iterator[Stage]:
+def started(role: str, variables: Mapping[str, str], folder: Path, name: str = "") -> Iterator[Stage]:
+    """Start a role and do not wait for it; at the end it drains, and must do so without a fault."""
     port = claim(0, role, "")
-    command = _command("run", role, "--health-port", str(port))
-    with leashed(role, command, folder, _bare(variables, folder)) as child:
+    run = command("run", role, "--health-port", str(port))
+    with leashed(name or role, run, folder, bare(variables, folder)) as child:
         yield Stage(role, child, port)
         told_to_stop(child, _STOP_S)
 
 
-def _command(*arguments: str) -> list[str]:
+def command(*arguments: str) -> list[str]:
+    """The product's command line."""
     return [sys.executable, "-m", "pipeline", *arguments]
 
 
-def _bare(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
+def bare(variables: Mapping[str, str], folder: Path) -> dict[str, str]:
+    """An environment with nothing in it but these settings."""
     return {"PATH": os.environ["PATH"], "HOME": str(folder), **variables}

@@ -44,6 +44,8 @@ async def test_a_childs_end_and_words_are_its_own(tmp_path: Path) -> None:
     child = leash.start("child", [sys.executable, "-c", code], tmp_path / "logs" / "child.log")
     assert await child.ended() == 7
     assert child.last_words() == "out\nerr"
+    child.log.unlink()
+    assert not child.last_words(), "a log that is gone says nothing"
 
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGTERM])

@@ -101,6 +101,24 @@ async def test_a_long_life_makes_the_pause_short_again(tmp_path: Path) -> None:
     assert all(" in 0.01 s." in line for line in told.lines)
 
 
+async def test_what_cannot_be_started_is_tried_again(tmp_path: Path) -> None:
+    """When a dead role cannot be started for the moment, that is said, and it comes back once it can."""
+    told = Told()
+    async with Supervisor([server("sender-0")], tmp_path / "logs", on_event=told, pauses=[0.01, 0.02]) as supervisor:
+        await supervisor.wait_ready(20)
+        (tmp_path / "logs").rename(tmp_path / "away")
+        (tmp_path / "logs").write_text("a file where the folder was")
+        psutil.Process(supervisor.pids["sender-0"]).kill()
+        await told.until(lambda lines: len(lines) >= 4)
+        (tmp_path / "logs").unlink()
+        await supervisor.wait_ready(20)
+        assert supervisor.pids
+    assert [line.partition("; ")[2] for line in told.lines[1:4]] == [
+        f"trying again in {s} s." for s in (0.01, 0.02, 0.02)
+    ]
+    assert told.lines[1].startswith("sender-0 cannot be started (")
+
+
 def test_the_pauses_in_force() -> None:
     """The first restart comes after a second, and none later than half a minute after an end."""
     assert PAUSES == (1, 2, 4, 8, 16, 30)

@@ -37,4 +37,5 @@ def test_a_tenant_that_can_be_no_key_is_a_fault(tenant: str) -> None:
 
 def test_an_empty_type_is_a_fault() -> None:
     """An event without a type is refused whatever its product."""
-    assert fault(replace(GOOD, type="")) == "type is empty"
+    assert fault(replace(GOOD, type="")) == "type must be a text of 1 to 1024 characters"
+    assert fault(replace(GOOD, type="x" * 1025)) == "type must be a text of 1 to 1024 characters"

@@ -111,7 +111,7 @@ def test_a_wait_of_the_default_ladder_is_never_short(wait_ms: int) -> None:
     tiers = walked(LADDER, rounded)
     assert rounded >= wait_ms
     assert sum(tiers) == rounded
-    assert 1 <= len(tiers) == LADDER.steps(rounded) <= MOST_TIERS
+    assert 1 <= len(tiers) <= MOST_TIERS
     assert rounded <= max(wait_ms * 5 // 4, wait_ms + 5 * SECOND)
 
 
@@ -123,13 +123,17 @@ def test_the_default_ladder_keeps_the_order_of_waits(fives: int) -> None:
 
 @given(st.data())
 def test_a_wait_of_any_ladder_is_never_short(data: st.DataObject) -> None:
-    """A record that walks a rounded wait on any ladder waits at least that long, in 1 to 8 tiers."""
+    """On any ladder a rounded wait is no shorter than the wait, and walked exactly, in 1 to 8 tiers; the least such."""
     ladder = data.draw(ladders())
     wait_ms = data.draw(st.integers(0, ladder.tiers[-1].wait_ms * MOST_TIERS))
     rounded = ladder.round_up(wait_ms)
-    tiers = walked(ladder, rounded)
-    assert wait_ms <= rounded <= sum(tiers)
-    assert 1 <= len(tiers) == ladder.steps(rounded) <= MOST_TIERS
+    assert wait_ms <= rounded == sum(walked(ladder, rounded))
+    assert 1 <= len(walked(ladder, rounded)) <= MOST_TIERS
+    assert not [
+        less
+        for less in range(max(wait_ms, 1), min(rounded, wait_ms + 20))
+        if sum(walked(ladder, less)) == less and len(walked(ladder, less)) <= MOST_TIERS
+    ]
 
 
 @given(st.lists(st.integers(2, 4), max_size=4), st.integers(1, 2_000))
@@ -144,11 +148,33 @@ def test_a_wait_is_rounded_to_the_least_that_will_do(factors: list[int], wait_ms
     assert ladder.round_up(wait_ms) == enough
 
 
+@given(
+    st.sets(st.sampled_from(("retry-7s", "retry-90s", "retry-4m", "retry-9m=10m")), max_size=4), st.integers(0, 10**9)
+)
+def test_a_wait_is_never_cut(others: set[str], wait_ms: int) -> None:
+    """Where eight of the longest tiers do not hold a wait, it takes more of them: it is not made shorter."""
+    ladder = Ladder.parse(" ".join(["retry-60s", *others]))
+    rounded = ladder.round_up(wait_ms)
+    assert wait_ms <= rounded == sum(walked(ladder, rounded))
+    if wait_ms > ladder.tiers[-1].wait_ms * MOST_TIERS:
+        assert rounded < wait_ms + ladder.tiers[-1].wait_ms
+
+
 @given(ladders(), st.integers(0, 10**9))
-def test_no_wait_takes_more_than_eight_tiers(ladder: Ladder, wait_ms: int) -> None:
-    """What a ladder shortened for tests cannot hold waits as long as eight of its longest tiers."""
+def test_a_ladder_shortened_for_tests_has_a_longest_wait(ladder: Ladder, wait_ms: int) -> None:
+    """On a ladder with tiers shorter than their names nothing waits longer than eight of the longest."""
+    assert ladder.shortened
     longest = ladder.tiers[-1].wait_ms * MOST_TIERS
     assert ladder.round_up(wait_ms + longest) == longest
+
+
+@pytest.mark.parametrize(
+    ("text", "topic", "wait_ms"),
+    [("retry-60s", "retry-60s", 60_000), ("retry-60s=5ms", "retry-60s", 5), ("retry-60s=5ms", "retry-2h", 2 * HOUR)],
+)
+def test_a_tier_s_wait(text: str, topic: str, wait_ms: int) -> None:
+    """A tier's records wait as the setting says; those of one that is not in it as long as its name says."""
+    assert Ladder.parse(text).tier_wait_ms(topic) == wait_ms
 
 
 def test_what_is_left_below_the_smallest_tier_waits_in_it() -> None:

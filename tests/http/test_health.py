@@ -26,11 +26,19 @@ async def test_readiness_tells_its_reasons() -> None:
     reasons = ["the broker does not answer", "the view is not there"]
     async with HealthServer("127.0.0.1", 0, lambda: reasons, CollectorRegistry()) as server:
         status, _, body = await get(server.port, "/readyz")
-        assert (status, json.loads(body)) == (503, {"ready": False, "reasons": reasons})
+        assert (status, json.loads(body)) == (503, {"ready": False, "reasons": reasons, "warnings": []})
         assert (await get(server.port, "/healthz"))[0] == 200
         reasons.clear()
         status, _, body = await get(server.port, "/readyz")
-        assert (status, json.loads(body)) == (200, {"ready": True, "reasons": []})
+        assert (status, json.loads(body)) == (200, {"ready": True, "reasons": [], "warnings": []})
+
+
+async def test_a_warning_is_told_and_takes_no_readiness() -> None:
+    """What an operator should see to is in the answer, whose status it does not change."""
+    look = "half of the events' time is over"
+    async with HealthServer("127.0.0.1", 0, list, CollectorRegistry(), lambda: [look]) as server:
+        status, _, body = await get(server.port, "/readyz")
+    assert (status, json.loads(body)) == (200, {"ready": True, "reasons": [], "warnings": [look]})
 
 
 async def test_metrics_are_those_of_the_registry() -> None:

@@ -16,6 +16,7 @@ class World:
 
     monotonic_s: float = 100.0
     broker_ms: float = BROKER_MS
+    drift: float = 0.0
 
     def __call__(self) -> float:
         """Our clock."""
@@ -23,14 +24,18 @@ class World:
 
     def passes(self, milliseconds: float) -> None:
         """Time goes by on both."""
-        self.monotonic_s += milliseconds / 1000
+        self.monotonic_s += milliseconds / 1000 * (1 + self.drift)
         self.broker_ms += milliseconds
 
 
-@given(st.lists(st.tuples(st.floats(0, 200_000), st.integers(0, 300_000)), min_size=1, max_size=30), st.floats(0, 1e6))
-def test_it_is_never_ahead_of_the_broker(sightings: list[tuple[float, int]], later: float) -> None:
-    """Whenever records come to hand, and however long after their append, it is never later than at the broker."""
-    world = World()
+@given(
+    st.lists(st.tuples(st.floats(0, 200_000), st.integers(0, 300_000)), min_size=1, max_size=30),
+    st.floats(0, 1e6),
+    st.floats(-0.0009, 0.0009),
+)
+def test_it_is_never_ahead_of_the_broker(sightings: list[tuple[float, int]], later: float, drift: float) -> None:
+    """However old the records are that come to hand, and however fast our clock runs, it is never ahead."""
+    world = World(drift=drift)
     clock = BrokerClock(world)
     for pause_ms, age_ms in sightings:
         world.passes(pause_ms)
@@ -47,7 +52,7 @@ def test_it_is_as_near_as_the_freshest_record() -> None:
     for age_ms in (900, 3, 40_000):
         clock.saw(int(world.broker_ms) - age_ms)
         world.passes(1_000)
-    assert round(world.broker_ms - clock.now_ms()) == 3
+    assert 3 <= round(world.broker_ms - clock.now_ms()) <= 3 + 2
 
 
 def test_it_runs_on_between_sightings() -> None:
@@ -55,8 +60,8 @@ def test_it_runs_on_between_sightings() -> None:
     world = World()
     clock = BrokerClock(world)
     clock.saw(BROKER_MS)
-    world.passes(3_600_000)
-    assert round(clock.now_ms() - BROKER_MS) == 3_600_000
+    world.passes(60_000)
+    assert 60_000 * 0.999 <= round(clock.now_ms() - BROKER_MS) <= 60_000
 
 
 def test_nothing_is_known_at_first() -> None:
@@ -76,7 +81,7 @@ def test_a_broker_that_was_set_back_is_followed() -> None:
     for _ in range(130):
         world.passes(1_000)
         clock.saw(int(world.broker_ms))
-    assert round(world.broker_ms - clock.now_ms()) == 0
+    assert 0 <= round(world.broker_ms - clock.now_ms()) <= 1
 
 
 def test_a_broker_that_was_set_forward_is_followed_at_once() -> None:

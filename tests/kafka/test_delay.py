@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager
@@ -16,8 +17,8 @@ from confluent_kafka.admin import AdminClient
 from pipeline.flow.deliver import Carriage
 from pipeline.flow.retry import Ladder
 from pipeline.kafka import delay as module
-from pipeline.kafka.clock import BrokerClock
-from pipeline.kafka.delay import Holding
+from pipeline.kafka.clock import BrokerClock, tick
+from pipeline.kafka.delay import SHORT_FETCHES, Holding
 from pipeline.kafka.feed import Batch, Source
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.stage import Stage
@@ -35,7 +36,11 @@ APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
 
 
 def holding(
-    publisher: Publisher, waits_ms: Mapping[str, int], ladder: Ladder | None = None, out: str = "out"
+    publisher: Publisher,
+    waits_ms: Mapping[str, int],
+    ladder: Ladder | None = None,
+    out: str = "out",
+    clock: BrokerClock | None = None,
 ) -> Holding:
     """The delay role's work, whose deliveries and dead letters go to a topic of the test's own."""
     delay = Delay(ladder or Ladder.parse("retry-60s"), UNDERTAKER)
@@ -44,7 +49,7 @@ def holding(
         written = delay(record, waited_ms)
         return replace(written, topic=out) if written.topic in {"deliveries", "retry-dlq"} else written
 
-    return Holding(forward, dict(waits_ms), publisher)
+    return Holding(forward, waits_ms.__getitem__, publisher, clock or BrokerClock())
 
 
 @pytest.fixture
@@ -69,11 +74,11 @@ async def delaying(
     settings: Settings, waits_ms: dict[str, int], ladder: Ladder, out: str, group: str
 ) -> AsyncIterator[Stage]:
     """The delay role at work on these tiers, as it is wired."""
-    publisher = Publisher(settings, linger_ms=1)
-    work = holding(publisher, waits_ms, ladder, out)
-    source = Source(group, "one", tuple(waits_ms), paused=lambda: work.paused)
+    publisher, clock = Publisher(settings, linger_ms=1), BrokerClock()
+    work = holding(publisher, waits_ms, ladder, out, clock)
+    source = Source(group, "one", tuple(waits_ms), paused=lambda: work.paused, properties=SHORT_FETCHES)
     stage = Stage(settings, source, work.processing)
-    beside = [asyncio.create_task(work.run()), asyncio.create_task(work.tick())]
+    beside = [asyncio.create_task(work.run()), asyncio.create_task(tick(clock, publisher))]
     await stage.start()
     try:
         yield stage
@@ -84,12 +89,12 @@ async def delaying(
             task.cancel()
 
 
-def waiting(settings: Settings, topic: str, waits_ms: list[int], first: int = 0) -> None:
+def waiting(settings: Settings, topic: str, waits_ms: list[int], first: int = 0, partition: int = -1) -> None:
     """Write a delivery for each of these waits to a tier, numbered from `first`."""
-    producer = producing(settings)
+    producer = producing(settings, linger_ms=5)
     for number, wait_ms in enumerate(waits_ms, first):
         headers: Any = list(to_headers(Carriage("r1", 1, wait_ms, 7)))
-        producer.produce(topic, b"\x00%d" % number, b"acme/wh_%d" % number, headers=headers)
+        producer.produce(topic, b"\x00%d" % number, b"acme/wh_%d" % number, partition, headers=headers)
     assert producer.flush(PATIENCE_S) == 0
 
 
@@ -142,6 +147,51 @@ async def test_a_tier_that_left_the_setting_is_still_emptied(settings: Settings,
     assert ended[b"\x001"] - began[b"\x001"] >= 303
 
 
+async def test_a_long_partition_holds_up_no_short_one(
+    settings: Settings, tiers: dict[str, int], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beside a partition with 50,000 waiting, more than memory takes, a single record of another one is in time."""
+    monkeypatch.setattr(module, "_QUEUE", 1_000_000)
+    out, group = new_topic(settings, 1, APPEND_TIME), f"tests-delay-{uuid.uuid4()}"
+    ladder, many = Ladder.parse("retry-201ms retry-503ms retry-60s"), 50_000
+    await asyncio.to_thread(waiting, settings, "retry-503ms", [503] * many, 0, 0)
+    async with delaying(settings, tiers, ladder, out, group):
+        await asyncio.to_thread(consume, settings, out, 1)
+        await asyncio.to_thread(waiting, settings, "retry-503ms", [503], many, 1)
+        found = await asyncio.to_thread(consume, settings, out, many + 1, 40)
+    began, ended = appended(consume(settings, "retry-503ms", many + 1)), appended(found)
+    waited = {value: ended[value] - began[value] for value in began}
+    assert len(waited) == many + 1
+    assert min(waited.values()) >= 503
+    assert waited[b"\x00%d" % many] < 503 + 700
+
+
+async def test_a_tier_that_leaves_the_setting_is_forwarded_in_time(settings: Settings, tiers: dict[str, int]) -> None:
+    """What waits in a tier when its role ends and comes back without it goes on, on the tiers that there are now."""
+    out, group = new_topic(settings, 1, APPEND_TIME), f"tests-delay-{uuid.uuid4()}"
+    async with delaying(settings, tiers, Ladder.parse("retry-201ms retry-503ms retry-60s"), out, group) as stage:
+        waiting(settings, "retry-503ms", [503, 503 + 201])
+        await eventually(lambda: stage.feed.tracker.unfinished == 2)
+    async with delaying(settings, tiers, Ladder.parse("retry-201ms retry-60s"), out, group):
+        found = await asyncio.to_thread(consume, settings, out, 2)
+    began, ended = appended(consume(settings, "retry-503ms", 2)), appended(found)
+    assert [ended[value] - began[value] >= least for value, least in ((b"\x000", 503), (b"\x001", 704))] == [True] * 2
+
+
+async def test_what_is_held_holds_up_no_stop(settings: Settings, tiers: dict[str, int]) -> None:
+    """Records whose time has not come are not in flight: told to stop, the role leaves them to the next one at once."""
+    out, group = new_topic(settings, 1, APPEND_TIME), f"tests-delay-{uuid.uuid4()}"
+    tiers["retry-503ms"] = 3_600_000
+    async with delaying(settings, tiers, Ladder.parse("retry-201ms retry-60s"), out, group) as stage:
+        waiting(settings, "retry-503ms", [503] * 10)
+        await eventually(lambda: stage.feed.tracker.unfinished == 10)
+        assert stage.feed.tracker.in_flight(list(stage.feed.tracker.partitions)) == 0
+        began = time.monotonic()
+        assert await stage.stop(PATIENCE_S)
+        assert time.monotonic() - began < PATIENCE_S / 2
+    assert sum(committed(settings, group, "retry-503ms").values()) == 0
+
+
 async def test_a_restart_waits_no_second_time(settings: Settings, tiers: dict[str, int]) -> None:
     """What was held when the process stopped is forwarded by the next one, when its time is over, and once."""
     out, group = new_topic(settings, 1, APPEND_TIME), f"tests-delay-{uuid.uuid4()}"
@@ -186,21 +236,22 @@ class Silent(Publisher):
         """There is always room."""
 
 
-def batch(progress: Progress, *offsets: int, appended_ms: int = 0) -> Batch:
-    records = [Record("retry-201ms", 0, offset, None, b"", (), appended_ms) for offset in offsets]
+def batch(progress: Progress, *offsets: int, appended_ms: int = 0, topic: str = "retry-201ms") -> Batch:
+    records = [Record(topic, 0, offset, None, b"", (), appended_ms) for offset in offsets]
     for offset in offsets:
         progress.see(offset)
     return Batch([(record, progress) for record in records], {})
 
 
-async def test_a_full_partition_is_paused() -> None:
-    """A partition that holds too many records in memory is named as paused until most of them have gone."""
+async def test_a_full_partition_is_paused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A partition that takes more memory than its share is named as paused until half of it has gone."""
     publisher, progress = Silent(), Progress()
     work = holding(publisher, {"retry-201ms": 3_600_000})
     hold = work.processing(lambda _: None)
-    await hold(batch(progress, *range(module._HELD)))
+    monkeypatch.setattr(module, "_QUEUE", 300 * module._RECORD)
+    await hold(batch(progress, *range(300)))
     assert work.paused == frozenset()
-    await hold(batch(progress, module._HELD))
+    await hold(batch(progress, 300))
     assert work.paused == {("retry-201ms", 0)}
     progress.close()
     running = asyncio.create_task(work.run())
@@ -212,11 +263,27 @@ async def test_a_full_partition_is_paused() -> None:
 async def test_a_head_waits_no_longer_than_its_tier_from_when_it_was_seen() -> None:
     """Where the broker's clock was set back, a head goes when it has been held for the tier's time."""
     publisher, progress = Silent(), Progress()
-    work = holding(publisher, {"retry-201ms": 50})
-    work._clock = BrokerClock(lambda: 0.0)  # stands still: by this clock nothing is ever due
+    clock = BrokerClock(lambda: 0.0)
+    clock.saw(1_000)  # and there it stands: by this clock nothing is ever due
+    work = holding(publisher, {"retry-201ms": 50}, clock=clock)
     await work.processing(lambda _: None)(batch(progress, 0, appended_ms=1_000))
     running = asyncio.create_task(work.run())
     await eventually(lambda: len(publisher.written) == 1)
+    running.cancel()
+
+
+async def test_many_overdue_partitions_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where much is overdue, no partition waits until another has been forwarded whole, and the event loop goes on."""
+    monkeypatch.setattr(module, "_AT_ONCE", 10)
+    publisher = Silent()
+    work = holding(publisher, {"retry-201ms": 0, "retry-503ms": 0})
+    hold, long, short = work.processing(lambda _: None), Progress(), Progress()
+    await hold(batch(long, *range(1_000)))
+    await hold(batch(short, 0, topic="retry-503ms"))
+    running = asyncio.create_task(work.run())
+    await eventually(lambda: len(publisher.written) > 10)
+    assert short.begun == 1
+    assert long.begun < 1_000
     running.cancel()
 
 

@@ -2,9 +2,7 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
-from dataclasses import dataclass, field
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,53 +11,13 @@ from confluent_kafka import Consumer
 
 from pipeline.errors import Fenced, Unreachable
 from pipeline.kafka import feed as module
+from pipeline.kafka import poller
 from pipeline.kafka.feed import Batch, Source
 from pipeline.kafka.stage import Fail, Process, Stage
-from pipeline.kafka.tracker import Progress
-from pipeline.ports import Record
 from pipeline.settings import Settings
 from tests.kafka.live import PATIENCE_S, committed, eventually, new_topic, produce, producing, settings_of
+from tests.kafka.working import Hands, numbered, running, until_committed
 from tests.live_cluster import LiveCluster
-
-
-@dataclass
-class Hands:
-    """A stage's work that the test does by hand: what has been started is held until the test finishes it."""
-
-    held: dict[tuple[int, int], Progress] = field(default_factory=dict)
-    seen: list[Record] = field(default_factory=list)
-    gate: asyncio.Event = field(default_factory=asyncio.Event)
-    at_once: bool = False
-
-    def processing(self, _fail: Fail) -> Process:
-        """What a stage is made with."""
-        self.gate.set()
-        return self.take
-
-    async def take(self, batch: Batch) -> None:
-        """Start all of a batch."""
-        await self.gate.wait()
-        for record, progress in batch:
-            if progress.start():
-                self.seen.append(record)
-                self.held[record.partition, record.offset] = progress
-                if self.at_once:
-                    self.finish(record.offset, partition=record.partition)
-
-    def finish(self, *offsets: int, partition: int = 0) -> None:
-        """All that these records caused is durable."""
-        for offset in offsets:
-            self.held.pop((partition, offset)).finish(offset)
-
-    def finish_all(self) -> None:
-        """The same of all that are held."""
-        for partition, offset in list(self.held):
-            self.finish(offset, partition=partition)
-
-    @property
-    def places(self) -> list[tuple[int, int]]:
-        """What has been started, in order."""
-        return [(record.partition, record.offset) for record in self.seen]
 
 
 @pytest.fixture
@@ -75,37 +33,6 @@ def quick_commits(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def group() -> str:
     return f"tests-feed-{uuid.uuid4()}"
-
-
-@asynccontextmanager
-async def running(
-    settings: Settings,
-    group: str,
-    topic: str,
-    work: Callable[[Fail], Process],
-    instance: str = "one",
-    **more: Any,
-) -> AsyncIterator[Stage]:
-    """A stage at work on a topic."""
-    stage = Stage(settings, Source(group, instance, (topic,), **more), work)
-    await stage.start()
-    try:
-        yield stage
-    finally:
-        await stage.stop(0)
-
-
-async def until_committed(settings: Settings, group: str, topic: str, places: dict[int, int]) -> None:
-    found: dict[int, int] = {}
-    for _ in range(400):
-        found = await asyncio.to_thread(committed, settings, group, topic)
-        if found == places:
-            return
-    raise AssertionError(f"{found} is committed, not {places}")
-
-
-def numbered(count: int) -> list[tuple[None, bytes]]:
-    return [(None, b"%d" % number) for number in range(count)]
 
 
 async def test_records_come_whole_and_in_order(settings: Settings, group: str) -> None:
@@ -167,7 +94,7 @@ async def test_aborted_records_never_come(settings: Settings, group: str) -> Non
         (producer.commit_transaction if keep else producer.abort_transaction)(PATIENCE_S)
     async with running(settings, group, topic, hands.processing):
         await eventually(lambda: len(hands.seen) == 4)
-        await until_committed(settings, group, topic, {0: 8})
+        await until_committed(settings, group, topic, {0: 12})
     assert [record.value for record in hands.seen] == [b"a", b"a", b"c", b"c"]
 
 
@@ -179,7 +106,7 @@ async def test_stopping_waits_for_what_is_in_flight(settings: Settings, group: s
     await stage.start()
     await eventually(lambda: len(hands.seen) == 3)
     stopping = asyncio.create_task(stage.stop(PATIENCE_S))
-    await eventually(stage.feed._leave.is_set)
+    await eventually(stage.feed._poller.leave.is_set)
     produce(settings, topic, numbered(2))
     hands.finish(0, 2)
     assert not stopping.done()
@@ -321,9 +248,8 @@ async def test_an_older_floor_never_follows_the_last_commit(
             await eventually(lambda: any(not progress.open for progress in held.values()))
             ((_, lost),) = [place for place, progress in held.items() if not progress.open]
             one.finish(0, 1, partition=lost)
-            await eventually(lambda: first.feed._to_commit.get((topic, lost)) == 2, "the floor of 2 is due")
-            assert first.feed._commits is not None
-            first.feed._commits.cancel()  # nothing newer comes after it
+            await eventually(lambda: first.feed._poller.to_commit.get((topic, lost)) == 2, "the floor of 2 is due")
+            first.feed._beside[1].cancel()  # nothing newer comes after it
             one.finish(2, 3, partition=lost)
             await eventually(lambda: len(first.feed.tracker.partitions) == 1)
             polled = _counted(first, monkeypatch)
@@ -335,7 +261,7 @@ async def test_a_full_stage_keeps_its_membership(
     settings: Settings, group: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While its work stands still, a member still takes part in rebalances, and reads next to nothing meanwhile."""
-    monkeypatch.setattr(module, "_BLOCKED_S", 0.1)
+    monkeypatch.setattr(poller, "_BLOCKED_S", 0.1)
     topic, hands = new_topic(settings, 2), Hands(at_once=True)
     other = _plain_member(settings, group, topic)
     try:
@@ -350,7 +276,7 @@ async def test_a_full_stage_keeps_its_membership(
             await eventually(lambda: len(stage.feed.tracker.partitions) == 2, "the other's partition has come")
             polled.clear()
             await eventually(lambda: len(polled) > 20)
-            assert sum(polled) <= 2 * module.BATCH
+            assert sum(polled) <= 2 * poller.BATCH
             assert not stage.failed.done()
             hands.gate.set()
             await eventually(lambda: len(hands.seen) == 16_000, "nothing is lost")
@@ -387,14 +313,14 @@ async def _while_polling(member: Consumer, look: Callable[[], bool]) -> None:
 def _counted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records each poll of the feed brings."""
     counts: list[int] = []
-    poll = stage.feed._poll
+    poll = stage.feed._poller._poll
 
     def counting(timeout_s: float) -> Any:
         found = poll(timeout_s)
         counts.append(len(found))
         return found
 
-    monkeypatch.setattr(stage.feed, "_poll", counting)
+    monkeypatch.setattr(stage.feed._poller, "_poll", counting)
     return counts
 
 
@@ -416,7 +342,7 @@ async def test_partitions_are_not_read_while_told_so(settings: Settings, group: 
     async with running(settings, group, topic, hands.processing, paused=lambda: paused[0]) as stage:
         await eventually(lambda: len(stage.feed.tracker.partitions) == 2)
         paused[0] = frozenset({(topic, 0), ("elsewhere", 3)})
-        await eventually(lambda: (topic, 0) in stage.feed._paused)
+        await eventually(lambda: (topic, 0) in stage.feed._poller._paused)
         for partition in (0, 1):
             produce(settings, topic, numbered(5), partition)
         await eventually(lambda: len(hands.seen) == 5)

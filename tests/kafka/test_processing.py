@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, cast
 
@@ -11,8 +11,9 @@ from pipeline.errors import Unreachable
 from pipeline.kafka import processing as module
 from pipeline.kafka.feed import Batch
 from pipeline.kafka.processing import Deciding, Doing, Learning
-from pipeline.kafka.tracker import Progress
+from pipeline.kafka.tracker import Progress, Tracker
 from pipeline.ports import Outgoing, Record
+from pipeline.ports import Work as Handle
 from tests.workers.parts import settled
 
 
@@ -90,13 +91,16 @@ class World:
     """What a waiting worker waits for."""
 
     under_way: dict[int, asyncio.Future[None]] = field(default_factory=dict)
-    answered: dict[int, Callable[[], None]] = field(default_factory=dict)
+    handles: dict[int, Handle] = field(default_factory=dict)
+    releasing: bool = True
 
-    async def __call__(self, record: Record, answered: Callable[[], None]) -> None:
+    async def __call__(self, record: Record, work: Handle) -> None:
         """Until the test ends it."""
         self.under_way[record.offset] = asyncio.get_running_loop().create_future()
-        self.answered[record.offset] = answered
+        self.handles[record.offset] = work
         await self.under_way[record.offset]
+        if self.releasing:
+            work.release()
 
 
 def doing(work: Work, world: World, at_once: int = 2) -> Doing:
@@ -196,8 +200,8 @@ async def test_an_answer_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     for offset in range(3):
         await settled()
         assert list(world.under_way) == list(range(offset + 1))
-        world.answered[offset]()
-        world.answered[offset]()
+        world.handles[offset].answered()
+        world.handles[offset].answered()
     await settled()
     assert len(world.under_way) == 3
     assert work.progress.floor == 0
@@ -236,3 +240,59 @@ async def test_a_closed_partition_takes_no_place() -> None:
     work.progress.close()
     await asyncio.wait_for(doing(work, world, 1)(batch), 5)
     assert (world.under_way, work.progress.floor) == ({}, 0)
+
+
+async def test_a_record_can_be_released_before_its_end() -> None:
+    """A released record's offset is passed at once, and it counts as in flight until its work has ended."""
+    work, world = Work(2), World()
+    running = asyncio.create_task(cast("Any", doing(work, world)(work.batch())))
+    await settled()
+    for _ in range(2):
+        world.handles[0].release()
+    assert (work.progress.floor, work.progress.started) == (1, 2)
+    world.under_way[0].set_result(None)
+    await settled()
+    assert (work.progress.floor, work.progress.started) == (1, 1)
+    world.under_way[1].set_result(None)
+    await running
+    await settled()
+    assert (work.progress.floor, work.progress.started) == (2, 0)
+
+
+async def test_a_record_that_was_not_released_waits_to_be_read_again() -> None:
+    """Where the worker leaves a record alone its offset is never passed, and it can be started again."""
+    work, world = Work(2), World(releasing=False)
+    running = asyncio.create_task(cast("Any", doing(work, world)(work.batch())))
+    await settled()
+    world.under_way[0].set_result(None)
+    await running
+    await settled()
+    assert (work.progress.floor, work.progress.started) == (0, 1)
+    assert work.progress.start(0)
+
+
+async def test_a_record_knows_of_its_partition() -> None:
+    """The worker sees at once that a partition was given up, or lost."""
+    work, world = Work(1), World()
+    await doing(work, world)(work.batch())
+    await settled()
+    handle = world.handles[0]
+    assert (handle.open, handle.lost) == (True, False)
+    work.progress.close()
+    assert (handle.open, handle.lost) == (False, False)
+    tracker = Tracker({("events", 0): work.progress})
+    tracker.let_go(("events", 0))
+    assert (handle.open, handle.lost) == (False, True)
+    world.under_way[0].set_result(None)
+    await settled()
+
+
+async def test_after_a_fault_everything_counts_as_lost() -> None:
+    """A process that must end, such as a fenced one, starts nothing more and writes no effects."""
+    work, world = Work(1), World()
+    await doing(work, world)(work.batch())
+    await settled()
+    Tracker({("events", 0): work.progress}).lose()
+    assert (world.handles[0].open, world.handles[0].lost) == (False, True)
+    world.under_way[0].set_result(None)
+    await settled()

@@ -36,14 +36,16 @@ async def publishing(settings: Settings, timeout_s: float | None = None) -> Asyn
 
 
 async def test_a_report_says_where_and_when(settings: Settings) -> None:
-    """A report comes when the record is durable, with its offset and the broker's append time."""
+    """A report comes when the record is durable, with its offset, and its append time where the broker gave it."""
     topic = new_topic(settings, config={"message.timestamp.type": "LogAppendTime"})
     async with publishing(settings) as publisher:
         before = time.time() * 1000
         reports = [await publisher.publish(Outgoing(topic, b"k", b"%d" % number)) for number in range(3)]
         assert [report.offset for report in reports] == [0, 1, 2]
-        assert before - 1 <= reports[0].timestamp_ms <= time.time() * 1000 + 1
+        assert before - 1 <= reports[0].append_ms <= time.time() * 1000 + 1
         assert publisher.unreported_bytes == 0
+        unstamped = await publisher.publish(Outgoing(new_topic(settings), None, b""))
+        assert unstamped.append_ms == 0
 
 
 async def test_a_record_arrives_as_it_was(settings: Settings) -> None:

@@ -3,7 +3,7 @@ from __future__ import annotations
 import copy
 import json
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from pathlib import Path
 from threading import Thread
@@ -219,33 +219,73 @@ def test_a_schema_comes_with_what_it_refers_to(settings: Settings) -> None:
     assert [schema["name"] for schema in found] == ["Money", "Line", "Order"]
 
 
-@pytest.mark.parametrize("status", [401, 403, 429, 500])
-def test_a_registry_that_refuses_is_not_one_that_does_not_know(status: int, answering: Callable[[int], str]) -> None:
-    """Wrong credentials, a limit or a fault of its own say nothing about the schema: only 404 means unknown."""
-    with (
-        schemas.registry(Settings(schema_registry=answering(status))) as client,
-        pytest.raises(Unreachable, match="registry"),
-    ):
-        schemas.written(client, 1)
+HTML = b"<html>Welcome to the corporate proxy</html>"
+NO_ANSWERS: dict[str, tuple[int, bytes]] = {
+    **{f"status {status}": (status, b'{"error_code": %d, "message": "no"}' % status) for status in (401, 403, 429)},
+    **{f"status {status}": (status, HTML) for status in (404, 500, 502, 503)},
+    "a page": (200, HTML),
+    "nothing": (200, b""),
+    "an empty object": (200, b"{}"),
+    "a list": (200, b"[1]"),
+    "a text": (200, b'"yes"'),
+    "a schema that is a number": (200, b'{"schema": 7}'),
+    "cut JSON": (200, b'{"schema": "\\"str'),
+}
 
 
-@pytest.fixture
-def answering() -> Iterator[Callable[[int], str]]:
-    """A registry that answers every request with this status."""
-    with ExitStack() as stack:
-        yield lambda status: stack.enter_context(_registry(status))
+@pytest.mark.parametrize("what", NO_ANSWERS)
+def test_what_is_no_answer_says_nothing_about_a_schema(what: str) -> None:
+    """Wrong credentials, a limit, a fault or a page in the registry's place: the caller waits, and asks again."""
+    said = [NO_ANSWERS[what]]
+    with _registry(lambda: said[0]) as url, schemas.registry(Settings(schema_registry=url)) as client:
+        with pytest.raises(Unreachable, match="registry"):
+            schemas.written(client, 1)
+        with pytest.raises(Unreachable, match="registry"):
+            schemas.ids(client)
+        said[0] = 200, b'{"schema": "\\"string\\""}'
+        assert schemas.written(client, 1) == ["string"]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no JSON", "[" * 100_000, '"' + "x" * 2_000_000 + '"', '{"type": "array", "items": ' * 50_000]
+)
+def test_a_schema_that_is_none_is_unknown(text: str) -> None:
+    """What the registry tells as a schema and is none, or is too large, is nothing that a record can be read by."""
+    told = json.dumps({"schema": text}).encode()
+    with _registry(lambda: (200, told)) as url, schemas.registry(Settings(schema_registry=url)) as client:
+        assert schemas.written(client, 1) is None
+
+
+def test_schemas_that_refer_to_each_other_are_asked_for_once() -> None:
+    """References that lead back, or are shared many times over, cost one question each."""
+    asked: list[int] = []
+    names = [{"name": f"R{n}", "subject": f"r{n}", "version": 1} for n in range(12)]
+    told = json.dumps({"schema": '"int"', "references": names, "subject": "s", "id": 1, "version": 1}).encode()
+
+    def answer() -> tuple[int, bytes]:
+        asked.append(1)
+        return 200, told
+
+    with _registry(answer) as url, schemas.registry(Settings(schema_registry=url)) as client:
+        assert schemas.written(client, 1) == ["int"] * 13
+    assert len(asked) <= 13
 
 
 @contextmanager
-def _registry(status: int) -> Iterator[str]:
+def _registry(answer: Callable[[], tuple[int, bytes]]) -> Iterator[str]:
+    """A registry that answers every request like this."""
+
     class Answer(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
-            """As a registry says no."""
-            said = json.dumps({"error_code": status, "message": "no"}).encode()
+            """As told."""
+            status, said = answer()
+            self.rfile.read(int(self.headers.get("Content-Length", 0)))
             self.send_response(status)
             self.send_header("Content-Length", str(len(said)))
             self.end_headers()
             self.wfile.write(said)
+
+        do_POST = do_GET  # noqa: N815 - the name is the standard library's
 
         def log_message(self, *_: object) -> None:
             """Say nothing."""

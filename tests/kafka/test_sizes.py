@@ -12,9 +12,8 @@ from pipeline.kafka import topics
 from pipeline.kafka.publisher import Publisher
 from pipeline.ports import Outgoing
 from pipeline.settings import Settings
-from pipeline.workers.carriage import FIRST, to_headers
+from pipeline.workers.carriage import FIRST, LIMIT, to_headers
 from pipeline.workers.dead import _MOST
-from pipeline.workers.router import LIMIT
 from tests.kafka.live import consume, new_topic, settings_of
 from tests.live_cluster import LiveCluster
 from tests.workers.parts import CODEC, DELIVERY, UNDERTAKER, read

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 import time
 from collections.abc import Iterator
 
@@ -124,6 +125,26 @@ def test_a_differing_policy_is_told(longer: Settings) -> None:
     resource = ConfigResource(ResourceType.TOPIC, TIER, incremental_configs=[change])
     admin.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
     assert f"{TIER}: retention.ms is 1000, -1 is expected" in topics.check(longer)
+
+
+def test_a_tier_without_append_times_is_a_failure(longer: Settings) -> None:
+    """A tier whose timestamps are the writers' own would forward early or late: the flow cannot work so."""
+    topics.create(longer, 1, 1)
+    admin = AdminClient({"bootstrap.servers": longer.bootstrap_servers})
+    change = ConfigEntry("message.timestamp.type", "CreateTime", incremental_operation=AlterConfigOpType.SET)
+    resource = ConfigResource(ResourceType.TOPIC, TIER, incremental_configs=[change])
+    admin.incremental_alter_configs([resource])[resource].result(PATIENCE_S)
+    assert f"! {TIER}: message.timestamp.type is CreateTime, LogAppendTime is expected" in topics.check(longer)
+
+
+@pytest.mark.parametrize(
+    ("name", "read"),
+    [(tier, True) for tier in DEFAULT.split()]
+    + [("retry-102ms", True), ("retry-dlq", False), ("retry-0s", False), ("xretry-5s", False), ("retry-5s-x", False)],
+)
+def test_the_delay_role_s_pattern_is_the_tiers_names(name: str, read: bool) -> None:  # noqa: FBT001 - expected value
+    """What is subscribed to is what counts as a tier."""
+    assert bool(re.match(topics.TIERS, name)) == read == bool(topics.delayed([name]))
 
 
 def test_partitions_that_are_too_many_are_told(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-SCRIPTS = ("setup", "run", "test", "bench")
+SCRIPTS = ("setup", "run", "test", "bench", "faults")
 TOOLS = ("sh", "cat", "cksum", "sed", "dirname", "touch", "mkdir", "sleep")
 UV = """#!/bin/sh
 echo "uv $*" >>"$LOG"

@@ -4,6 +4,7 @@ import io
 import json
 import struct
 import time
+from dataclasses import replace
 
 import fastavro
 import pytest
@@ -146,12 +147,47 @@ def test_a_key_that_is_not_here_stops_the_process(world: World) -> None:
         found.find("acme", "wh_1")
 
 
-def test_a_record_that_cannot_be_read_stops_the_process(world: World) -> None:
-    """A torn control record is a fault of ours, not a reason to skip deliveries."""
-    webhook = world.webhook(world.tenant())
-    world.view.put(SUBSCRIPTIONS, webhook.path, world.codec.encode_subscription(webhook)[:-3])
+def test_a_record_that_cannot_be_used_is_told_of(world: World) -> None:
+    """A torn control record, another's, one of a wrong kind or with altered secrets hurts its own webhook alone."""
+    tenant = world.tenant()
+    webhook, _ = world.webhook(tenant), world.webhook(tenant, "wh_2")
+    whole, sealed = world.codec.encode_subscription, webhook.auth.sealed
+    assert sealed is not None
+    altered = replace(sealed, box=sealed.box[:-1] + bytes((sealed.box[-1] ^ 1,)))
+    for record in (
+        *(b"", b"junk", whole(webhook)[:-3], whole(webhook)[:5] + world.codec.encode_tenant(tenant)[5:]),
+        whole(replace(webhook, webhook="wh_2")),
+        whole(replace(webhook, auth=Auth("unheard-of", sealed))),
+        whole(replace(webhook, auth=Auth("standard_webhooks", None))),
+        whole(replace(webhook, auth=Auth("standard_webhooks", altered))),
+        whole(replace(webhook, auth=Auth("standard_webhooks", replace(sealed, box=b"")))),
+    ):
+        world.view.put(SUBSCRIPTIONS, webhook.path, record)
+        with pytest.raises(Undecodable):
+            targets(world).find("acme", "wh_1")
+        assert targets(world).find("acme", "wh_2") is not None
+
+
+@pytest.mark.parametrize("record", [b"", b"junk", "profile", "data_key"])
+def test_a_tenant_that_cannot_be_used_is_told_of(world: World, record: bytes | str) -> None:
+    """A tenant's record that cannot be used hurts its own webhooks alone."""
+    tenant = world.tenant()
+    world.webhook(tenant)
+    world.webhook(world.tenant("other"))
+    if isinstance(record, str):
+        wrong = {"profile": "unheard-of", "data_key": None}[record]
+        record = world.codec.encode_tenant(replace(tenant, **{record: wrong}))  # type: ignore[arg-type]
+    world.view.put(TENANTS, "acme", record)
     with pytest.raises(Undecodable):
         targets(world).find("acme", "wh_1")
+    assert targets(world).find("other", "wh_1") is not None
+
+
+async def test_an_offset_that_was_never_there_is_not_waited_for(world: World) -> None:
+    """A delivery that claims to have seen more of the subscriptions than there is does not hold its partition up."""
+    found = ViewTargets(world.view, world.codec, world.vault, pause_s=0)
+    with pytest.raises(Undecodable, match="routed at offset 4611686018427387904 of subscriptions, which ends at"):
+        await found.reached(2**62)
 
 
 async def test_a_record_of_another_version_is_read_once_its_schema_is_known(world: World, cluster: LiveCluster) -> None:

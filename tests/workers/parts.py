@@ -16,7 +16,8 @@ from pipeline.ports import Outgoing, Record, Target
 from pipeline.profiles import PROFILES, Profile
 from pipeline.workers.carriage import to_headers
 from pipeline.workers.dead import Undertaker
-from pipeline.workers.repeats import Repeats
+from pipeline.workers.handover import HandOver
+from pipeline.workers.repeats import Made, Repeats, Round
 from pipeline.workers.sender import Sender
 
 NOW_MS = 1_767_225_600_000
@@ -119,19 +120,60 @@ def target(profile: Profile = PROFILES["monitorqa"], **more: Any) -> Target:
 
 
 @dataclass
+class Handle:
+    """A record's work as the one who answers for its offset sees it."""
+
+    log: list[str] = field(default_factory=list)
+    open: bool = True
+    lost: bool = False
+    released: bool = False
+
+    def answered(self) -> None:
+        """The request has ended."""
+        self.log.append("answered")
+
+    def release(self) -> None:
+        """The offset may be passed."""
+        self.released = True
+        self.log.append("released")
+
+    def lose(self) -> None:
+        """The partition is another's."""
+        self.open, self.lost = False, True
+
+
+@dataclass
+class Elsewhere:
+    """What other processes have written to `attempts`, which is learnt when somebody looks."""
+
+    log: list[str]
+    repeats: Repeats
+    attempts: list[tuple[Round, Made]] = field(default_factory=list)
+
+    async def __call__(self, partition: int) -> None:
+        """Look for it."""
+        self.log.append(f"catch up {partition}")
+        for round_, made in self.attempts:
+            self.repeats.learn(round_, made)
+
+
+@dataclass
 class Sending:
-    """A sender and all of its ports."""
+    """A sender and all of its ports. `elsewhere` is what other processes have written to `attempts` meanwhile."""
 
     sender: Sender
+    repeats: Repeats
+    hand_over: HandOver
     publisher: Slow
     endpoint: Endpoint
     targets: Known
     attempts: list[Attempt]
     log: list[str]
+    elsewhere: list[tuple[Round, Made]]
 
-    def __call__(self, record: Record) -> asyncio.Task[None]:
+    def __call__(self, record: Record, work: Handle | None = None) -> asyncio.Task[None]:
         """Work on a record, as a stage does."""
-        return asyncio.ensure_future(cast("Any", self.sender(record)))
+        return asyncio.ensure_future(cast("Any", self.sender(record, work or Handle())))
 
 
 def sending(
@@ -147,10 +189,12 @@ def sending(
     publisher, endpoint, attempts = Slow(log=log), Endpoint(list(outcomes), log), list[Attempt]()
     endpoint.gate.set()
     clock: Callable[[], int] = lambda: NOW_MS  # noqa: E731 - a clock that stands
-    sender = Sender(
-        CODEC, targets, endpoint, publisher, UNDERTAKER, Repeats(), ladder, clock, lambda: 0.0, attempts.append
-    )
-    return Sending(sender, publisher, endpoint, targets, attempts, log)
+    repeats, told = Repeats(), attempts.append
+    hand_over = HandOver(publisher, repeats, ladder, 0)
+    ports = (CODEC, targets, endpoint, publisher, UNDERTAKER, repeats, ladder, clock, lambda: 0.0, told)
+    elsewhere = Elsewhere(log, repeats)
+    sender = Sender(*ports, elsewhere)
+    return Sending(sender, repeats, hand_over, publisher, endpoint, targets, attempts, log, elsewhere.attempts)
 
 
 async def settled() -> None:

@@ -11,16 +11,21 @@ from pipeline.workers.carriage import FIRST, of_headers, to_headers
 HOPS = st.integers(0, 10**9 - 1)
 
 
-@given(st.builds(Carriage, st.text(max_size=30), HOPS, st.integers(0, 10**12), st.integers(0, 10**14)))
+@given(
+    st.builds(
+        Carriage, st.text(max_size=30), HOPS, st.integers(0, 10**10 - 1), st.integers(0, 10**14), st.none() | HOPS
+    )
+)
 def test_what_is_written_is_read(carriage: Carriage) -> None:
-    """Round, hop, wait and slot come back from the headers as they went in."""
+    """Round, hop, wait, slot and the hop it stands for come back from the headers as they went in."""
     assert of_headers(to_headers(carriage)) == carriage
 
 
 def test_the_names_are_the_contract_s() -> None:
-    """The headers are `round`, `hop`, `wait-ms` and `slot-ms`, numbers in decimal."""
+    """The headers are `round`, `hop`, `wait-ms` and `slot-ms`, numbers in decimal; a carrier has `stands-for`."""
     written = (("round", b"r1"), ("hop", b"2"), ("wait-ms", b"5000"), ("slot-ms", b"1767225600000"))
     assert to_headers(Carriage("r1", 2, 5_000, 1_767_225_600_000)) == written
+    assert to_headers(Carriage("r1", 2, 5_000, 1_767_225_600_000, 1)) == (*written, ("stands-for", b"1"))
 
 
 def test_a_first_writing() -> None:
@@ -48,8 +53,12 @@ def test_headers_of_others_are_ignored() -> None:
         ("wait-ms", b"-5"),
         ("wait-ms", b"9" * 5_000),
         ("slot-ms", b"x"),
+        ("stands-for", b""),
+        ("stands-for", b"-1"),
         ("slot-ms", b"9" * 20),
         ("round", b"\xff"),
+        ("round", b"x" * 129),
+        ("wait-ms", b"9" * 11),
     ],
 )
 def test_a_header_that_cannot_be_read_is_poison(header: tuple[str, bytes]) -> None:

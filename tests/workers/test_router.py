@@ -14,8 +14,8 @@ from pipeline.flow.event import Event
 from pipeline.flow.subscription import Tenant
 from pipeline.ports import Outgoing, Record, Tenancy
 from pipeline.profiles import PROFILES
-from pipeline.workers.carriage import FIRST
-from pipeline.workers.router import LIMIT, Router
+from pipeline.workers.carriage import FIRST, LIMIT
+from pipeline.workers.router import Router
 from tests.workers.parts import CODEC, NOW_MS, UNDERTAKER, read
 
 EVENT = Event("evt-1", "acme", "order.paid", NOW_MS, '{"a": 1.10}', source="shop")
@@ -108,7 +108,7 @@ def test_a_truncated_record_is_buried() -> None:
     [
         (replace(EVENT, id=""), Reason.INVALID, "id must be"),
         (replace(EVENT, tenant="a/b"), Reason.INVALID, "tenant must be"),
-        (replace(EVENT, type=""), Reason.INVALID, "type is empty"),
+        (replace(EVENT, type=""), Reason.INVALID, "type must be a text of 1 to 1024 characters"),
         (replace(EVENT, tenant="nobody"), Reason.UNKNOWN_TENANT, "'nobody'"),
         (replace(EVENT, type="not a type"), Reason.UNKNOWN_TYPE, "'not a type'"),
         (replace(EVENT, data="{"), Reason.INVALID, "data is not JSON"),

@@ -10,7 +10,7 @@ from pipeline.flow.deliver import Answers, Carriage, Dead, Done, Outcome, Retry,
 from pipeline.flow.retry import Ladder
 from pipeline.profiles import PROFILES
 from pipeline.workers.carriage import of_headers, to_headers
-from tests.workers.parts import CODEC, DELIVERY, NOW_MS, answer, delivered, read, sending, settled, target
+from tests.workers.parts import CODEC, DELIVERY, NOW_MS, Handle, answer, delivered, read, sending, settled, target
 
 
 async def test_a_delivery_arrives() -> None:
@@ -53,25 +53,25 @@ async def test_effects_come_in_their_order(outcome: Outcome) -> None:
     """The attempt is reported before its effect is written, and the effect before the record is finished."""
     flow = sending(outcome)
     flow.publisher.by_hand = True
-    work = flow(delivered())
+    handle = Handle()
+    work = flow(delivered(), handle)
     await settled()
     assert flow.log == ["request", "write attempts"]
-    assert not work.done()
     effects = 0 if outcome.status == 200 else 1
     for reported in range(effects + 1):
-        assert not work.done()
+        assert not handle.released
         assert len(flow.publisher.written) == reported + 1
         flow.publisher.reports[reported].set_result(None)
         await settled()
-    assert work.done()
+    assert handle.released
     await work
 
 
 async def test_the_answer_is_told_before_it_is_written_down() -> None:
     """Whoever paces the requests learns of the end of one before the broker has to be waited for."""
     flow = sending(answer(200))
-    await flow.sender(delivered(), lambda: flow.log.append("answered"))
-    assert flow.log == ["request", "answered", "write attempts"]
+    await flow(delivered(), Handle(flow.log))
+    assert flow.log == ["request", "answered", "write attempts", "released"]
 
 
 async def test_a_failure_is_tried_again() -> None:
@@ -235,17 +235,102 @@ async def test_whoever_waits_takes_over_from_an_exception() -> None:
 
 async def test_an_attempt_that_was_not_written_is_not_carried_out() -> None:
     """When the broker refuses the attempt, no effect is written, and the copy can be worked on again."""
-    flow = sending(answer(500))
+    flow, handle = sending(answer(500)), Handle()
     flow.publisher.by_hand = True
-    work = flow(delivered())
+    work = flow(delivered(), handle)
     await settled()
     flow.publisher.reports[0].set_exception(OSError("refused"))
     with pytest.raises(OSError, match="refused"):
         await work
+    assert not handle.released
     assert flow.log == ["request", "write attempts"]
     flow.publisher.by_hand = False
     await asyncio.wait_for(flow(delivered()), 5)
     assert flow.log == ["request", "write attempts"] * 2 + ["write retry-5s"]
+
+
+async def test_an_effect_that_was_not_written_keeps_the_record() -> None:
+    """When the broker refuses the effect, the record is not released: the next owner finds the attempt."""
+    flow, handle = sending(answer(500)), Handle()
+    flow.publisher.by_hand = True
+    work = flow(delivered(), handle)
+    await settled()
+    flow.publisher.reports[0].set_result(None)
+    await settled()
+    flow.publisher.reports[1].set_exception(OSError("refused"))
+    with pytest.raises(OSError, match="refused"):
+        await work
+    assert flow.log == ["request", "write attempts", "write retry-5s"]
+    assert not handle.released
+
+
+async def test_a_letter_that_was_not_written_keeps_the_record() -> None:
+    """A record that cannot be read is released only when its dead letter is durable."""
+    flow, handle = sending(answer(200)), Handle()
+    flow.publisher.by_hand = True
+    work = flow(read(value=None), handle)
+    await settled()
+    assert not handle.released
+    flow.publisher.reports[0].set_exception(OSError("refused"))
+    with pytest.raises(OSError, match="refused"):
+        await work
+    assert not handle.released
+
+
+async def test_a_lost_partition_gets_attempts_alone() -> None:
+    """Where a partition was lost while a request was in flight, the attempt is written and no effect of it."""
+    flow, handle = sending(answer(500)), Handle()
+    flow.endpoint.gate.clear()
+    work = flow(delivered(), handle)
+    await settled()
+    handle.lose()
+    flow.endpoint.gate.set()
+    await work
+    assert flow.log == ["request", "write attempts"]
+    assert not handle.released
+
+
+async def test_what_a_lost_partition_owes_is_done_when_it_comes_back() -> None:
+    """The same record, read again after its partition was lost, is not sent again: its attempt is carried out."""
+    flow, handle = sending(answer(500)), Handle()
+    flow.endpoint.gate.clear()
+    work = flow(delivered(), handle)
+    await settled()
+    handle.lose()
+    flow.endpoint.gate.set()
+    await work
+    await flow(delivered(offset=6))
+    await flow(delivered(), again := Handle())
+    assert flow.log == ["request", "write attempts", "write retry-5s"]
+    assert again.released
+
+
+async def test_nothing_is_sent_of_a_partition_that_was_given_up() -> None:
+    """A record that still waits for the view when its partition is given up makes no request and is not released."""
+    flow, handle = sending(answer(200)), Handle()
+    flow.targets.there = {}
+    flow.targets.arriving = {"acme/wh_1": target()}
+    handle.open = False
+    await flow(delivered(), handle)
+    assert flow.log == ["reached 11"]
+    assert not handle.released
+    await flow(delivered())
+    assert flow.log == ["reached 11", "request", "write attempts"]
+
+
+async def test_whoever_waited_for_a_cut_request_sends_nothing() -> None:
+    """When a drain cuts a request, a repeat that waits for it takes its place, and makes no request any more."""
+    flow, handles = sending(answer(200)), [Handle(), Handle()]
+    flow.endpoint.gate.clear()
+    first, second = flow(delivered(), handles[0]), flow(delivered(offset=6), handles[1])
+    await settled()
+    for handle in handles:
+        handle.open = False
+    first.cancel()
+    await asyncio.wait([first])
+    await asyncio.wait_for(second, 5)
+    assert flow.log == ["request"]
+    assert not handles[1].released
 
 
 async def test_the_product_judges() -> None:

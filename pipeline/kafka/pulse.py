@@ -1,0 +1,36 @@
+"""Whether this process has been running all along.
+
+A process that was stopped for longer than its session is no member any more, and does not know it yet: what lies in
+its memory belongs to another by then. So nothing starts when the event loop's last tick is older than half the
+session.
+"""
+
+from __future__ import annotations
+
+import sys
+import time
+from dataclasses import dataclass
+from functools import partial
+from math import inf
+
+if sys.platform == "linux":
+    now = partial(time.clock_gettime, time.CLOCK_BOOTTIME)
+    """Seconds; the time of a suspended machine counts, which the monotonic clock leaves out."""
+else:
+    now = time.monotonic
+
+
+@dataclass(slots=True)
+class Pulse:
+    """The event loop's tick: when the last one was, and until when it is good (seconds of `now`)."""
+
+    patience_s: float = inf
+    at: float = 0.0
+    until: float = inf
+
+    def beat(self) -> bool:
+        """A tick; False when it came too late, so that what was true before may not be so any more."""
+        self.at = now()
+        in_time = self.at <= self.until
+        self.until = self.at + self.patience_s
+        return in_time

@@ -1,0 +1,64 @@
+"""What a feed reads, and what the thread that reads it needs of the event loop."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable, Collection, Mapping
+from dataclasses import dataclass, field
+from typing import Protocol
+
+from pipeline.kafka.intake import Intake
+from pipeline.kafka.tracker import Partition, Tracker
+
+SESSION_MS = 10_000
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """What a feed reads, as a member of which group, under which instance id.
+
+    `ask` runs in the poller's thread after every poll; `paused` says which partitions not to read at present. A topic
+    that begins with `^` is a pattern. `properties` are the consumer's own. `share` is how many records of one
+    partition the stage has at the same time, at most; 0: all that are read. `give_up` is called, in the event loop, for
+    partitions that are about to go: it hands over what is still in flight, and returns within a few seconds.
+    """
+
+    group: str
+    instance: str
+    topics: tuple[str, ...]
+    ask: Callable[[], dict[Partition, int]] = dict
+    paused: Callable[[], frozenset[Partition]] = frozenset
+    properties: Mapping[str, object] = field(default_factory=dict)
+    share: int = 0
+    give_up: Callable[[Collection[Partition]], Awaitable[None]] | None = None
+    session_ms: int = SESSION_MS
+
+
+class Owner(Protocol):
+    """What the thread needs of the feed; all of it runs in the event loop."""
+
+    tracker: Tracker
+    intake: Intake
+
+    def fail(self, error: BaseException) -> None:
+        """The process must end."""
+
+    async def take(self, partitions: list[Partition]) -> None:
+        """These have been assigned."""
+
+    async def close(self, partitions: list[Partition]) -> None:
+        """These are being revoked: returns when nothing of them is in flight, or it has waited long enough."""
+
+    async def let_go(self, partitions: list[Partition], *, lost: bool) -> None:
+        """These are gone."""
+
+    async def due(self) -> dict[Partition, int]:
+        """What is to be committed."""
+
+    async def in_flight(self) -> int:
+        """How many records the feed waits for before it leaves."""
+
+    async def in_doubt(self) -> dict[Partition, int | None]:
+        """The floors of the partitions that nothing of is started at present."""
+
+    async def reopen(self, doubt: int) -> dict[Partition, int]:
+        """Start again what that doubt had closed; where the partitions are to be read again from."""
