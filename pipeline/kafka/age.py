@@ -14,7 +14,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 
 from pipeline.errors import Unreachable
 from pipeline.kafka import topics
-from pipeline.kafka.clients import client_config
+from pipeline.kafka.clients import client_config, learn_leaders
 from pipeline.kafka.lag import committed
 from pipeline.kafka.tracker import Partition
 from pipeline.settings import Settings
@@ -43,6 +43,7 @@ class Unread:
                 self.warning = await asyncio.to_thread(unread_warning, self._client, time.time() * 1000)
             except Unreachable as error:
                 _log.warning("age of the unread events unknown", reason=str(error))
+                await asyncio.to_thread(learn_leaders, self._client)
             await asyncio.sleep(_EVERY_S)
 
 

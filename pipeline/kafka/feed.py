@@ -17,6 +17,7 @@ import structlog
 from pipeline.faults import Faults
 from pipeline.kafka.controls import progress_of
 from pipeline.kafka.intake import Batch, Intake
+from pipeline.kafka.orphans import Orphans
 from pipeline.kafka.poller import Poller
 from pipeline.kafka.pulse import Pulse
 from pipeline.kafka.source import SESSION_MS, Source
@@ -49,11 +50,13 @@ class Feed:
         self._source, self._fail, self._tick_s = source, fail, session_s / _TICKS
         self._given_up, self._doubts = False, 0
         self._beside: list[asyncio.Task[None]] = []
-        self._poller = Poller(settings, source, self)
+        self._poller, self._orphans = Poller(settings, source, self), Orphans(settings, source)
 
     def start(self) -> None:
         """Join the group and begin to poll."""
-        self._beside = [self._kept(work) for work in (self._tick(), self._commit_regularly(), self.intake.run())]
+        orphans = self._orphans.run(self._rejoin)
+        works = (self._tick(), self._commit_regularly(), self.intake.run(), orphans)
+        self._beside = [self._kept(work) for work in works]
         self._poller.thread.start()
 
     async def stop(self, grace_s: float) -> bool:
@@ -127,6 +130,9 @@ class Feed:
         again = self.tracker.reopen()
         _log.warning("the membership has lasted", read_again=list(again.items()))
         return again
+
+    def _rejoin(self) -> None:
+        self._poller.rejoin = True
 
     def _kept(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         """Work that never ends; if it does, the process must."""

@@ -39,6 +39,8 @@ _GATHER_S = 0.004
 _BLOCKED_S = 1.0
 """When the stage takes nothing for longer, all partitions are paused, and polled on."""
 _PROBE_S = 1.0
+_LEAVING_S = 1.0
+"""How long it takes at least until the group knows that a member has left."""
 _LATE_S = 60.0
 """A commit that waits for the broker goes out when it is back; if the membership has ended meanwhile it is refused as a
 stranger's (librdkafka names no member then), which says nothing about another process."""
@@ -48,7 +50,7 @@ _log = structlog.get_logger()
 
 
 class Poller:
-    """Polls until it is told to leave; `commit` and `doubt` are how it is told the rest."""
+    """Polls until it is told to leave; `to_commit`, `doubt` and `rejoin` are how it is told the rest."""
 
     def __init__(self, settings: Settings, source: Source, owner: Owner) -> None:
         self._source, self._owner, self._servers = source, owner, settings.bootstrap_servers
@@ -56,22 +58,23 @@ class Poller:
         self.leave, self.abandoned, self.turned = Flag(), False, now()
         self.to_commit: dict[Partition, int] = {}
         self.doubt: int | None = None
+        self.rejoin = False
         self._down, self._unanswered, self._last_trouble = "", "", ""
-        self._lost_s = -_LATE_S
+        self._settings, self._lost_s, self._stale = settings, -_LATE_S, False
         self._held: frozenset[Partition] = frozenset()
         self._paused: frozenset[Partition] = frozenset()
         self._came_back: frozenset[Partition] = frozenset()
         self._in_hand: list[Message] = []
         self._held_up = False
         self._reached: dict[Partition, int] = {}
-        self._consumer, self._commit = self._clients(settings)
+        self._consumer, self._commit = self._clients()
         self.thread = Thread(target=self._run, name=f"feed-{source.group}", daemon=True)
 
-    def _clients(self, settings: Settings) -> tuple[Consumer, Callable[..., Any]]:
-        faults, source = Faults.of(settings), self._source
+    def _clients(self) -> tuple[Consumer, Callable[..., Any]]:
+        faults, source = Faults.of(self._settings), self._source
         consumer = Consumer(
             consumer_config(
-                settings,
+                self._settings,
                 group_id=source.group,
                 group_instance_id=source.instance,
                 partition_assignment_strategy="cooperative-sticky",
@@ -93,9 +96,7 @@ class Poller:
 
     def _run(self) -> None:
         try:
-            self._consumer.subscribe(
-                list(self._source.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
-            )
+            self._join()
             while not self.leave.is_set():
                 self._turn()
             self._drain()
@@ -104,8 +105,35 @@ class Poller:
             with suppress(RuntimeError):  # the loop has been closed: the process ends
                 self._loop.call_soon_threadsafe(self._owner.fail, error)
 
+    def _join(self) -> None:
+        self._consumer.subscribe(
+            list(self._source.topics), on_assign=self._on_assign, on_revoke=self._on_revoke, on_lost=self._on_lost
+        )
+
+    def _join_anew(self) -> None:
+        """Replace a client that has died of a commit which it sent after its membership had ended."""
+        _log.warning("joining the group anew")
+        self._consumer.close()
+        self._drop(list(self._held))
+        self._consumer, self._commit = self._clients()
+        self._stale, self._paused = False, frozenset()
+        self._join()
+
+    def _rejoin(self) -> None:
+        """Leave, so that the group shares all of its partitions out anew, and come back."""
+        self.rejoin = False
+        self._consumer.unsubscribe()
+        until = now() + _LEAVING_S
+        while (self._held or now() < until) and not self.leave.is_set():
+            self._poll(_POLL_S)
+        self._join()
+
     def _turn(self) -> None:
         self.turned = now()
+        if self._stale:
+            self._join_anew()
+        if self.rejoin:
+            self._rejoin()
         if self.doubt is not None:
             self._confirm(self.doubt)
         if self._down:
@@ -113,18 +141,30 @@ class Poller:
         self._commit_as_told()
         self._pause_as_told()
         if self._held_up or not self._in_hand:
-            self._in_hand += self._poll(_POLL_S)
+            self._poll(_POLL_S)
         if self._in_hand:
             self._hand_over()
         elif self._reached:
             self._tell_reached()
 
-    def _poll(self, timeout_s: float) -> list[Message]:
-        """The first record as soon as there is one, with all that is there already."""
+    def _poll(self, timeout_s: float) -> None:
+        """Take the first record in hand as soon as there is one, with all that is there already."""
         first = self._consumer.poll(timeout_s)
-        if first is None:
-            return []
-        return [message for message in (first, *self._consumer.consume(BATCH - 1, 0)) if self._is_record(message)]
+        if first is not None:
+            self._keep([first])
+            self._keep(self._consumer.consume(BATCH - 1, 0))
+
+    def _keep(self, messages: list[Message]) -> None:
+        self._in_hand += [message for message in messages if self._is_record(message)]
+
+    def _drop(self, partitions: list[Partition]) -> None:
+        """What is in hand of partitions that go is read again by whoever gets them next, from their commit on."""
+        gone = frozenset(partitions)
+        self._consumer.resume(_names(gone & self._paused))  # the client would keep the pause, and forget to end it
+        self._held, self._paused = self._held - gone, self._paused - gone
+        self._in_hand = [one for one in self._in_hand if (one.topic(), one.partition()) not in gone]
+        self._reached = {name: end for name, end in self._reached.items() if name not in gone}
+        self._held_up &= bool(self._in_hand)
 
     def _hand_over(self) -> None:
         """Give the stage what is in hand; while it takes nothing, or nobody answers what is asked, hold everything."""
@@ -203,14 +243,14 @@ class Poller:
         self._in_loop(self._owner.close(names))
         self._commit_last(names)
         self._in_loop(self._owner.let_go(names, lost=False))
-        self._held -= frozenset(names)
+        self._drop(names)
 
     def _on_lost(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         names = _of(partitions)
         _log.warning("partitions lost", partitions=names)
         self._lost_s = now()
         self._in_loop(self._owner.let_go(names, lost=True))
-        self._held -= frozenset(names)
+        self._drop(names)
 
     def _commit_last(self, partitions: Iterable[Partition]) -> None:
         floors = self._in_loop(self._owner.due())
@@ -234,7 +274,8 @@ class Poller:
 
     def _on_error(self, error: KafkaError) -> None:
         if error.fatal():
-            self._loop.call_soon_threadsafe(self._owner.fail, self._fatal(error))
+            if (fault := self._fatal(error)) is not None:
+                self._loop.call_soon_threadsafe(self._owner.fail, fault)
         elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - public under this name
             self._down = f"Kafka ({self._servers}) does not answer: {self._last_trouble or error.str()}"
         else:
@@ -246,16 +287,21 @@ class Poller:
         if error.code() == KafkaError._PARTITION_EOF:  # noqa: SLF001
             self._reached[message.topic() or "", message.partition() or 0] = message.offset() or 0
         elif error.fatal() or error.code() == KafkaError._FATAL:  # noqa: SLF001 - a message's error is not marked
-            raise self._fatal(error)
+            if (fault := self._fatal(error)) is not None:
+                raise fault
         else:
             _log.warning("kafka", reason=error.str())
         return False
 
-    def _fatal(self, error: KafkaError) -> PipelineError:
+    def _fatal(self, error: KafkaError) -> PipelineError | None:
+        """Why the process must end, as this client can do no more; None if the client can be replaced."""
         fenced = (
             KafkaError(KafkaError.FENCED_INSTANCE_ID).str() in error.str()
         )  # wrapped: its code is any fatal error's
-        if fenced and now() - self._lost_s > _LATE_S:
+        if fenced and now() - self._lost_s <= _LATE_S:
+            self._stale = True
+            return None
+        if fenced:
             return Fenced("another process has joined the group under this instance id")
         return PipelineError(f"Kafka's client cannot go on: {error.str()}")
 

@@ -20,7 +20,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from pipeline.errors import Unreachable
 from pipeline.kafka import topics
 from pipeline.kafka.age import kept_ms, offsets, offsets_at, partitions_of, unanswered, value
-from pipeline.kafka.clients import client_config
+from pipeline.kafka.clients import client_config, learn_leaders
 from pipeline.kafka.clock import BrokerClock
 from pipeline.kafka.lag import committed
 from pipeline.kafka.tracker import Partition
@@ -65,6 +65,7 @@ class Trimming:
                 removed = await asyncio.to_thread(self._once, now_ms)
             except Unreachable as error:
                 _log.warning("not trimmed", reason=str(error))
+                await asyncio.to_thread(learn_leaders, self._client)
             else:
                 for topic, count in removed.items():
                     _log.info("trimmed", topic=topic, records=count)

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Awaitable, Collection, Iterable
 from dataclasses import dataclass, replace
 from typing import NoReturn
 
 import structlog
 
+from pipeline.flow.deliver import OutgoingRequest
 from pipeline.flow.retry import Ladder
 from pipeline.ports import Outgoing, Publisher
 from pipeline.workers.carriage import to_headers
@@ -70,22 +71,24 @@ class HandOver:
         return [copy for copy in ours if not copy.work.lost]
 
     async def _hand_over(self, copies: Iterable[Copy]) -> None:
-        in_flight = [copy for copy in copies if copy.request and not copy.handed_over and not copy.work.lost]
-        for copy in in_flight:
-            copy.handed_over = True
-        if in_flight:
-            await asyncio.gather(*map(self._one, in_flight))
-            _log.info("handed over", requests=len(in_flight))
+        handed = [
+            self._one(copy, self.publisher.publish(self._carrier(copy, copy.request)))
+            for copy in copies
+            if copy.request and not copy.handed_over and not copy.work.lost
+        ]
+        if handed:
+            await asyncio.gather(*handed)
+            _log.info("handed over", requests=len(handed))
 
-    async def _one(self, copy: Copy) -> None:
-        await self.publisher.publish(self._carrier(copy))
+    async def _one(self, copy: Copy, report: Awaitable[object]) -> None:
+        await report
         self.repeats.carry(copy)
         copy.work.answered()
         copy.work.release()
 
-    def _carrier(self, copy: Copy) -> Outgoing:
-        assert copy.request is not None, "only a request in flight is handed over"  # noqa: S101
-        rest_ms = (copy.request.deadline_s - (time.monotonic() - copy.since_s)) * 1000
+    def _carrier(self, copy: Copy, request: OutgoingRequest) -> Outgoing:
+        copy.handed_over = True
+        rest_ms = (request.deadline_s - (time.monotonic() - copy.since_s)) * 1000
         wait_ms = self.ladder.round_up(max(int(rest_ms), 0) + _LATE_MS)
         carriage = replace(copy.carriage, hop=copy.carriage.hop + 1, wait_ms=wait_ms, stands_for=copy.carriage.hop)
         topic = self.ladder.next_tier(wait_ms).topic

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
+from collections.abc import AsyncIterator
 from dataclasses import replace
 from typing import Any
 
 import httpx
 import pytest
 
+from pipeline.api import transport
 from pipeline.api.app import create_app
 from pipeline.api.auth import Keys
 from pipeline.api.operations import OPERATIONS
 from pipeline.api.roles import INCLUDES, Role
-from pipeline.api.transport import MAX_BODY
+from pipeline.api.transport import MAX_BODY, MAX_HELD
 from pipeline.errors import SettingsError
+from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
 from tests.api.conftest import URL, Api, faults
 from tests.api.parts import Parts, memory_parts
 from tests.prepared import ADMIN_KEY
@@ -202,3 +206,57 @@ async def test_a_key_is_compared_whole(parts: Parts) -> None:
     assert keys.principal("Bearer secret") is not None
     assert keys.principal("bearer secret") is not None
     assert all(keys.principal(f"Bearer {key}") is None for key in ("", "s", "secrets", "Secret", "sécret"))
+
+
+async def test_a_record_that_cannot_be_read_can_be_removed(api: Api, parts: Parts) -> None:
+    """What is stored of a webhook or a tenant and cannot be read is told as a fault of ours, and can be deleted."""
+    hooks = await api.tenant()
+    other = await api.post(hooks, {"url": URL, "events": ["*"]})
+    parts.view.put(SUBSCRIPTIONS, "acme/wh_junk", b"junk")
+    assert "cannot be read" in (await api.get(f"{hooks}/wh_junk", 500))["detail"]
+    assert [one["id"] for one in (await api.get(hooks))["items"]] == [other["id"]]
+    await api.ask("DELETE", f"{hooks}/wh_junk", None, 204)
+    await api.get(f"{hooks}/wh_junk", 404)
+    parts.view.put(TENANTS, "acme", b"junk")
+    await api.get(hooks, 500)
+    await api.ask("DELETE", "/v1/tenants/acme", None, 204)
+    await api.get("/v1/tenants/acme", 404)
+
+
+async def test_a_flood_of_bodies_is_bounded(parts: Parts) -> None:
+    """What is beyond the bodies that may be under way gets 503 at once; when they have gone, all is as before."""
+    app, gate = create_app(parts.deps), asyncio.Event()
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+
+    async def slowly() -> AsyncIterator[bytes]:
+        yield b" " * (MAX_BODY - 10)
+        await gate.wait()
+        yield b"{}"
+
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://api", headers=headers) as client:
+        many = [
+            asyncio.create_task(client.post("/v1/tenants", content=slowly())) for _ in range(MAX_HELD // MAX_BODY + 3)
+        ]
+        done, waiting = await asyncio.wait(many, return_when=asyncio.FIRST_COMPLETED)
+        refused = [task.result() for task in done]
+        assert {answer.status_code for answer in refused} == {503}
+        assert {answer.headers["retry-after"] for answer in refused} == {"1"}
+        gate.set()
+        answers = refused + [await task for task in waiting]
+        assert {answer.status_code for answer in answers} == {503, 422}
+        assert (await client.post("/v1/tenants", json=TENANT)).status_code == 201
+
+
+async def test_a_body_that_does_not_come_is_not_waited_for(parts: Parts, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever begins a body and does not go on gets 408, and makes room for others."""
+    monkeypatch.setattr(transport, "_PATIENCE_S", 0.05)
+
+    async def never() -> AsyncIterator[bytes]:
+        yield b"{"
+        await asyncio.Event().wait()
+
+    transported = httpx.ASGITransport(create_app(parts.deps))
+    headers = {"Authorization": f"Bearer {ADMIN_KEY}"}
+    async with httpx.AsyncClient(transport=transported, base_url="http://api", headers=headers) as client:
+        answer = await client.post("/v1/tenants", content=never())
+    assert (answer.status_code, answer.headers["connection"]) == (408, "close")

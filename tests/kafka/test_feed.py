@@ -4,7 +4,6 @@ import asyncio
 import uuid
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 from confluent_kafka import Consumer
@@ -313,14 +312,15 @@ async def _while_polling(member: Consumer, look: Callable[[], bool]) -> None:
 def _counted(stage: Stage, monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """How many records each poll of the feed brings."""
     counts: list[int] = []
-    poll = stage.feed._poller._poll
+    poller = stage.feed._poller
+    poll = poller._poll
 
-    def counting(timeout_s: float) -> Any:
-        found = poll(timeout_s)
-        counts.append(len(found))
-        return found
+    def counting(timeout_s: float) -> None:
+        before = len(poller._in_hand)
+        poll(timeout_s)
+        counts.append(len(poller._in_hand) - before)
 
-    monkeypatch.setattr(stage.feed._poller, "_poll", counting)
+    monkeypatch.setattr(poller, "_poll", counting)
     return counts
 
 

@@ -9,12 +9,15 @@ from collections import Counter
 from collections.abc import AsyncIterator
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from threading import Event
+
+from confluent_kafka import Consumer, TopicPartition
 
 from pipeline.kafka.feed import Batch
 from pipeline.kafka.stage import Fail, Process, Stage
 from pipeline.settings import Settings
-from tests.kafka.live import eventually, new_topic, producing, settings_of
-from tests.kafka.working import running, until_committed
+from tests.kafka.live import PATIENCE_S, eventually, new_topic, produce, producing, settings_of
+from tests.kafka.working import Hands, numbered, running, until_committed
 from tests.live_cluster import LiveCluster
 
 PARTITIONS = 6
@@ -42,6 +45,38 @@ class Ledger:
             waited = time.time() - record.timestamp_ms / 1000
             self.waited_s[record.partition] = max(waited, self.waited_s[record.partition])
             progress.finish(record.offset)
+
+
+class Dying:
+    """A member that dies as it lets go of what another is to have: it has revoked, and never says so."""
+
+    def __init__(self, settings: Settings, group: str, topic: str) -> None:
+        self.held, self.letting_go, self.end = 0, Event(), Event()
+        self._consumer = Consumer(
+            {
+                "bootstrap.servers": settings.bootstrap_servers,
+                "group.id": group,
+                "group.instance.id": "one",
+                "partition.assignment.strategy": "cooperative-sticky",
+                "session.timeout.ms": 10_000,
+                "heartbeat.interval.ms": 500,
+                "enable.auto.commit": False,
+            }
+        )
+        self._consumer.subscribe([topic], on_assign=self._assigned, on_revoke=self._revoked)
+
+    def poll(self) -> None:
+        """In a thread: until it has died and been buried."""
+        while not self.letting_go.is_set():
+            self._consumer.poll(0.1)
+        self._consumer.close()
+
+    def _assigned(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
+        self.held += len(partitions)
+
+    def _revoked(self, _consumer: Consumer, _partitions: list[TopicPartition]) -> None:
+        self.letting_go.set()
+        self.end.wait(PATIENCE_S)
 
 
 class Load:
@@ -120,3 +155,41 @@ async def test_members_come_and_go_under_load(cluster: LiveCluster, tmp_path: Pa
         await eventually(lambda: len(ledger.places) == last * PARTITIONS, "every record")
         await until_committed(settings, group, topic, dict.fromkeys(range(PARTITIONS), last))
     assert set(ledger.places.values()) == {1}
+
+
+async def test_what_was_in_hand_of_a_partition_that_went_is_read_again(cluster: LiveCluster, tmp_path: Path) -> None:
+    """A partition that goes while its records wait for the stage, and comes back, begins at its commit again."""
+    settings, group = settings_of(cluster, tmp_path), f"tests-members-{uuid.uuid4()}"
+    topic, count = new_topic(settings, 2), 8_000
+    for partition in (0, 1):
+        produce(settings, topic, numbered(count), partition)
+    one, other = Hands(at_once=True), Hands()
+    async with running(settings, group, topic, one.processing, session_ms=SESSION_MS) as stage:
+        one.gate.clear()
+        await eventually(lambda: stage.feed._poller._held_up, within_s=20)
+        async with running(settings, group, topic, other.processing, "two", session_ms=SESSION_MS) as second:
+            other.gate.clear()
+            await eventually(lambda: held(stage, second) == [1, 1], within_s=20)
+        await eventually(lambda: held(stage) == [2], within_s=20)
+        one.gate.set()
+        await until_committed(settings, group, topic, {0: count, 1: count})
+    assert set(one.places) == {(partition, offset) for partition in (0, 1) for offset in range(count)}
+
+
+async def test_a_partition_without_an_owner_finds_one(cluster: LiveCluster, tmp_path: Path) -> None:
+    """A static member that dies when it has let go of partitions, and is back before anybody has them, orphans them."""
+    settings, group = settings_of(cluster, tmp_path), f"tests-members-{uuid.uuid4()}"
+    topic, ledger = new_topic(settings, PARTITIONS), Ledger()
+    dying = Dying(settings, group, topic)
+    polling = asyncio.create_task(asyncio.to_thread(dying.poll))
+    try:
+        await eventually(lambda: dying.held == PARTITIONS)
+        async with running(settings, group, topic, ledger.processing, "two") as two:
+            await eventually(dying.letting_go.is_set)
+            async with running(settings, group, topic, ledger.processing, "one") as one:
+                await eventually(lambda: held(one) == [3])
+                assert held(two) == [0]
+                await eventually(lambda: held(one, two) == [3, 3], "all have an owner")
+    finally:
+        dying.end.set()
+        await polling

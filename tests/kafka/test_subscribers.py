@@ -6,14 +6,18 @@ from typing import Any, cast
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from pipeline.errors import Undecodable
 from pipeline.flow.subscription import Auth, Subscription, Tenant
 from pipeline.kafka import subscribers as module
+from pipeline.kafka.codec import Codec
 from pipeline.kafka.feed import Feed
 from pipeline.kafka.metrics import StageCollector
 from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.schemas import load
 from pipeline.kafka.subscribers import ViewSubscribers
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
 from pipeline.kafka.tracker import Tracker
+from pipeline.kafka.writers import parsed
 from tests.api.parts import MemoryView
 from tests.workers.parts import CODEC
 
@@ -22,11 +26,7 @@ ALL = Subscription("acme", "wh_1", "https://example.com/", ("*",), Auth("none"))
 
 
 class View(MemoryView):
-    """A table in memory, with the offset that a table tells."""
-
-    def offset(self, topic: str) -> int:
-        """How far the topic has been read."""
-        return self.offsets[topic]
+    """A table in memory, written as the API writes it."""
 
     def write(self, *records: Tenant | Subscription) -> None:
         """As the API does."""
@@ -113,21 +113,66 @@ def test_what_is_remembered_is_bounded(
 
 
 def test_a_record_that_cannot_be_read_hurts_no_other(view: View, subscribers: ViewSubscribers) -> None:
-    """A webhook's record that cannot be read leaves the tenant's others theirs, and counts again when it is mended."""
+    """A webhook's record that cannot be read leaves the tenant's others theirs; it is told of until it is mended."""
     view.write(replace(ALL, webhook="wh_2"))
-    view.put(SUBSCRIPTIONS, "acme/wh_1", b"\x00\x00\x00\x00\x03")
-    assert wanting(subscribers) == {"wh_2"}
+    for junk in (
+        b"",
+        b"\x00\x00\x00\x00\x03",
+        CODEC.encode_tenant(ACME),
+        CODEC.encode_subscription(replace(ALL, webhook="wh_9")),
+    ):
+        view.put(SUBSCRIPTIONS, "acme/wh_1", junk)
+        assert wanting(subscribers) == {"wh_2"}
+        found = subscribers.of("acme")
+        assert found is not None
+        assert found.unreadable == ("acme/wh_1",)
+        assert "1 control records cannot be read; one is acme/wh_1 of subscriptions" in (subscribers.warning or "")
     view.write(ALL)
     assert wanting(subscribers) == {"wh_1", "wh_2"}
+    assert subscribers.warning is None
 
 
-@pytest.mark.parametrize("record", [b"junk", CODEC.encode_tenant(replace(ACME, profile="unheard-of"))])
-def test_a_tenant_that_cannot_be_served_is_none(view: View, subscribers: ViewSubscribers, record: bytes) -> None:
-    """A tenant whose record cannot be read, or whose product this version does not know, is as good as absent."""
+def test_a_schema_that_comes_late_is_not_waited_for_in_vain(view: View) -> None:
+    """A record that could not be read only because its schema was not known yet is read as soon as it is."""
+    codec = Codec(CODEC.client, CODEC.heads)
+    late = b"\x00\x00\x00\x01\x00" + CODEC.encode_subscription(ALL)[5:]
+    view.put(SUBSCRIPTIONS, ALL.path, late)
+    subscribers = ViewSubscribers(cast("Any", view), codec)
+    assert wanting(subscribers) == set()
+    writer = parsed([load("subscription")])
+    assert writer is not None
+    codec.writers[256] = writer
+    assert wanting(subscribers) == {"wh_1"}
+    assert subscribers.warning is None
+
+
+def test_a_removed_record_is_not_told_of(view: View, subscribers: ViewSubscribers) -> None:
+    """A record that could not be read is mended by its removal too."""
+    view.put(SUBSCRIPTIONS, "acme/wh_1", b"junk")
+    assert wanting(subscribers) == set()
+    view.put(SUBSCRIPTIONS, "acme/wh_1", None)
+    found = subscribers.of("acme")
+    assert found is not None
+    assert (found.unreadable, subscribers.warning) == ((), None)
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        *(b"", b"junk", CODEC.encode_subscription(ALL)),
+        CODEC.encode_tenant(replace(ACME, profile="unheard-of")),
+        CODEC.encode_tenant(replace(ACME, id="other")),
+    ],
+)
+def test_a_tenant_that_cannot_be_served_is_told(view: View, subscribers: ViewSubscribers, record: bytes) -> None:
+    """A tenant whose record cannot be read, or whose product this version does not know, is not taken for absent."""
     view.put(TENANTS, "acme", record)
-    assert subscribers.of("acme") is None
+    with pytest.raises(Undecodable, match="tenant acme cannot be used"):
+        subscribers.of("acme")
+    assert "acme of tenants" in (subscribers.warning or "")
     view.write(ACME)
     assert wanting(subscribers) == {"wh_1"}
+    assert subscribers.warning is None
 
 
 def test_a_stage_tells_its_state() -> None:

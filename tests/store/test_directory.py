@@ -1,5 +1,8 @@
 from __future__ import annotations
 
+import pytest
+
+from pipeline.errors import Undecodable
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
 from pipeline.store.directory import Directory, Place
 from tests.store.conftest import World
@@ -68,3 +71,22 @@ def test_webhooks_are_listed_by_tenant(world: World) -> None:
     world.webhook(acme, "wh_7", created_ms=7)
     assert [one.webhook for one in directory.webhooks("acme", None, 9).items] == ["wh_7", "wh_2", "wh_0"]
     assert [one.webhook for one in directory.webhooks("acme-2", None, 9).items] == ["wh_9"]
+
+
+@pytest.mark.parametrize("when", ["before the first look", "after it"])
+def test_a_record_that_cannot_be_read_takes_no_other_with_it(world: World, when: str) -> None:
+    """Lists leave out what cannot be read and go on; who asks for it by its id is told."""
+    acme, _ = world.tenant("acme", made=1), world.tenant("other", made=2)
+    world.webhook(acme, "wh_1")
+    directory = Directory(world.view, world.codec)
+    if when == "after it":
+        assert (ids(directory), len(directory.webhooks("acme", None, 9).items)) == ([["other", "acme"]], 1)
+    for topic, key in ((TENANTS, "junk"), (TENANTS, "acme"), (SUBSCRIPTIONS, "acme/wh_2"), (SUBSCRIPTIONS, "junk")):
+        world.view.put(topic, key, b"junk")
+    assert ids(directory) == [["other"]]
+    assert [one.webhook for one in directory.webhooks("acme", None, 9).items] == ["wh_1"]
+    for look in (lambda: directory.tenant("acme"), lambda: directory.webhook("acme", "wh_2")):
+        with pytest.raises(Undecodable):
+            look()
+    world.tenant("acme", made=3)
+    assert ids(directory) == [["acme", "other"]]

@@ -150,13 +150,13 @@ def test_a_key_that_is_not_here_stops_the_process(world: World) -> None:
 def test_a_record_that_cannot_be_used_is_told_of(world: World) -> None:
     """A torn control record, another's, one of a wrong kind or with altered secrets hurts its own webhook alone."""
     tenant = world.tenant()
-    webhook, _ = world.webhook(tenant), world.webhook(tenant, "wh_2")
+    webhook, other = world.webhook(tenant), world.webhook(tenant, "wh_2")
     whole, sealed = world.codec.encode_subscription, webhook.auth.sealed
     assert sealed is not None
     altered = replace(sealed, box=sealed.box[:-1] + bytes((sealed.box[-1] ^ 1,)))
     for record in (
         *(b"", b"junk", whole(webhook)[:-3], whole(webhook)[:5] + world.codec.encode_tenant(tenant)[5:]),
-        whole(replace(webhook, webhook="wh_2")),
+        whole(other),
         whole(replace(webhook, auth=Auth("unheard-of", sealed))),
         whole(replace(webhook, auth=Auth("standard_webhooks", None))),
         whole(replace(webhook, auth=Auth("standard_webhooks", altered))),

@@ -101,3 +101,12 @@ def test_a_repeat_has_the_same_id() -> None:
     ids = {number(record), number(record, Reason.INVALID), *map(number, others)}
     assert number(replace(record, value=b"other", timestamp_ms=0)) == number(record)
     assert len(ids) == 5
+
+
+@pytest.mark.parametrize("where", ["source", "detail"])
+def test_what_has_no_end_is_cut(where: str) -> None:
+    """A delivery with an endless field besides its body, and words that repeat one, still end in a letter."""
+    delivery = replace(DELIVERY, source="x" * 9 * MIB) if where == "source" else DELIVERY
+    out = UNDERTAKER.bury(delivered(), Reason.INVALID, "x" * 9 * MIB, delivery, ATTEMPT)
+    assert out.size < MIB
+    assert letter(out).delivery == (None if where == "source" else DELIVERY)

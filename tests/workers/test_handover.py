@@ -115,6 +115,15 @@ async def test_a_carrier_that_was_not_written_ends_the_process() -> None:
     assert not handle.released
 
 
+async def test_a_request_may_end_while_it_is_handed_over() -> None:
+    """An answer that comes in the very turn of the look is no fault: the carrier is written, the attempt besides."""
+    flow = await in_flight(answer(200), handle=Handle())
+    flow.endpoint.gate.set()
+    await flow.hand_over.sweep()
+    await settled()
+    assert sorted(flow.log) == ["request", "write attempts", "write retry-20s"]
+
+
 async def test_only_long_requests_are_handed_over() -> None:
     """A request that is under way for less, and one that has its answer, stay where they are."""
     flow = await in_flight(answer(200), handle=Handle())
