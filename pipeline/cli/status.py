@@ -40,7 +40,7 @@ def status(
     """
     settings = _with_kafka(Settings.read(bootstrap_servers=bootstrap_server, data_dir=data_dir))
     lags = measure(settings, [f"pipeline-{stage}" for stage in STAGES], interval)
-    warning = unread_warning(admin(settings), time.time() * 1000)
+    warning = unread_warning(settings, admin(settings), time.time() * 1000)
     rows = [_row(stage, lag, warning) for stage, lag in zip(STAGES, lags, strict=True)]
     _output.rows(rows, COLUMNS, output)
     if warning:

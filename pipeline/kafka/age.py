@@ -15,7 +15,7 @@ from confluent_kafka.admin import AdminClient, ConfigResource, OffsetSpec, Resou
 from pipeline.errors import Unreachable
 from pipeline.kafka import topics
 from pipeline.kafka.clients import client_config, learn_leaders
-from pipeline.kafka.lag import committed
+from pipeline.kafka.groups import offsets_of
 from pipeline.kafka.tracker import Partition
 from pipeline.settings import Settings
 
@@ -33,21 +33,24 @@ class Unread:
 
     def __init__(self, settings: Settings) -> None:
         config: dict[str, Any] = client_config(settings)
-        self._client = AdminClient(config)
+        self._settings, self._client = settings, AdminClient(config)
         self.warning: str | None = None
 
     async def run(self) -> NoReturn:
         """Look once a minute, until cancelled; what was seen last stands while Kafka does not answer."""
         while True:
             try:
-                self.warning = await asyncio.to_thread(unread_warning, self._client, time.time() * 1000)
+                now_ms = time.time() * 1000
+                self.warning = await asyncio.to_thread(unread_warning, self._settings, self._client, now_ms)
             except Unreachable as error:
                 _log.warning("age of the unread events unknown", reason=str(error))
                 await asyncio.to_thread(learn_leaders, self._client)
             await asyncio.sleep(_EVERY_S)
 
 
-def unread_warning(client: AdminClient, now_ms: float, topic: str = topics.EVENTS, group: str = _READER) -> str | None:
+def unread_warning(
+    settings: Settings, client: AdminClient, now_ms: float, topic: str = topics.EVENTS, group: str = _READER
+) -> str | None:
     """A sentence when the group's oldest unread record has passed half the topic's retention; else None.
 
     `now_ms` is compared with the records' own timestamps, as Kafka does when it removes them; an old record behind a
@@ -57,7 +60,7 @@ def unread_warning(client: AdminClient, now_ms: float, topic: str = topics.EVENT
         if (kept := kept_ms(client, topic)) is None:
             return None
         old = offsets_at(client, partitions_of(client, [topic]), now_ms - kept / 2)
-        read = committed(client, group)
+        read = committed(settings, group, old)
     except (KafkaException, TimeoutError) as error:
         raise unanswered(error) from error
     count = sum(max(end - read.get(partition, 0), 0) for partition, end in old.items())
@@ -67,6 +70,12 @@ def unread_warning(client: AdminClient, now_ms: float, topic: str = topics.EVENT
         f"{count} records of {topic} are unread and older than {kept / 2 / _HOUR_MS:g} h, half of the time for which "
         f"they are kept: what {group} has not read by then is lost"
     )
+
+
+def committed(settings: Settings, group: str, partitions: Iterable[Partition]) -> dict[Partition, int]:
+    """Those of the partitions for which the group has an offset. Raises `Unreachable`."""
+    with offsets_of(settings, group, _TIMEOUT_S) as offsets:
+        return offsets.committed(partitions)
 
 
 def kept_ms(client: AdminClient, topic: str) -> int | None:

@@ -54,7 +54,7 @@ class Feed:
 
     def start(self) -> None:
         """Join the group and begin to poll."""
-        orphans = self._orphans.run(self._rejoin)
+        orphans = self._orphans.run(lambda: self._poller.member, self._rejoin)
         works = (self._tick(), self._commit_regularly(), self.intake.run(), orphans)
         self._beside = [self._kept(work) for work in works]
         self._poller.thread.start()

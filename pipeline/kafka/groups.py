@@ -1,7 +1,7 @@
 """A consumer group's offsets, read and set from outside, by a client that never joins it.
 
-A new broker makes `__consumer_offsets` with the first question, for about a second. A consumer waits for that; an admin
-client's request that arrives meanwhile can stay unanswered for good, and then its client cannot even be closed.
+Not with an admin client: its requests to a group's coordinator can stay unanswered for good when they arrive while a
+new broker makes `__consumer_offsets`, and end the whole process (librdkafka 2.16 aborts) when the broker dies.
 """
 
 from __future__ import annotations
@@ -36,20 +36,20 @@ T = TypeVar("T")
 
 
 @contextmanager
-def offsets_of(settings: Settings, group: str) -> Iterator[Offsets]:
-    """The offsets of `group`, for as long as the `with` lasts."""
+def offsets_of(settings: Settings, group: str, patience_s: float = _PATIENCE_S) -> Iterator[Offsets]:
+    """The offsets of `group`, for as long as the `with` lasts; `patience_s` is for the group's coordinator."""
     consumer = Consumer(consumer_config(settings, group_id=group))
     try:
-        yield Offsets(consumer, group)
+        yield Offsets(consumer, group, patience_s)
     finally:
         consumer.close()
 
 
 class Offsets:
-    """One group's committed offsets. Every call waits up to a minute for the group's coordinator."""
+    """One group's committed offsets."""
 
-    def __init__(self, consumer: Consumer, group: str) -> None:
-        self._consumer, self._group = consumer, group
+    def __init__(self, consumer: Consumer, group: str, patience_s: float) -> None:
+        self._consumer, self._group, self._patience_s = consumer, group, patience_s
 
     def committed(self, partitions: Iterable[Partition]) -> dict[Partition, int]:
         """Those of the partitions for which the group has an offset. Raises `Unreachable`."""
@@ -64,7 +64,7 @@ class Offsets:
             self._answered(lambda: _each_stored(self._consumer.commit(offsets=wanted, asynchronous=False)))
 
     def _answered(self, ask: Callable[[], T]) -> T:
-        until = time.monotonic() + _PATIENCE_S
+        until = time.monotonic() + self._patience_s
         while True:
             try:
                 return ask()

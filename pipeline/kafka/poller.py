@@ -58,7 +58,7 @@ class Poller:
         self.leave, self.abandoned, self.turned = Flag(), False, now()
         self.to_commit: dict[Partition, int] = {}
         self.doubt: int | None = None
-        self.rejoin = False
+        self.rejoin, self.member = False, ""
         self._down, self._unanswered, self._last_trouble = "", "", ""
         self._settings, self._lost_s, self._stale = settings, -_LATE_S, False
         self._held: frozenset[Partition] = frozenset()
@@ -134,6 +134,7 @@ class Poller:
             self._join_anew()
         if self.rejoin:
             self._rejoin()
+        self.member = self.member or self._consumer.memberid() or ""
         if self.doubt is not None:
             self._confirm(self.doubt)
         if self._down:
@@ -236,6 +237,7 @@ class Poller:
         names = _of(partitions)
         self._held |= frozenset(names)
         self._came_back |= self._paused & frozenset(names)
+        self.member = ""  # it may be another one now
         self._in_loop(self._owner.take(names))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:

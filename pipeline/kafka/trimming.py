@@ -19,10 +19,9 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from pipeline.errors import Unreachable
 from pipeline.kafka import topics
-from pipeline.kafka.age import kept_ms, offsets, offsets_at, partitions_of, unanswered, value
+from pipeline.kafka.age import committed, kept_ms, offsets, offsets_at, partitions_of, unanswered, value
 from pipeline.kafka.clients import client_config, learn_leaders
 from pipeline.kafka.clock import BrokerClock
-from pipeline.kafka.lag import committed
 from pipeline.kafka.tracker import Partition
 from pipeline.settings import Settings
 
@@ -54,7 +53,7 @@ class Trimming:
 
     def __init__(self, settings: Settings, clock: BrokerClock) -> None:
         config: dict[str, Any] = client_config(settings)
-        self._client, self._clock = AdminClient(config), clock
+        self._settings, self._client, self._clock = settings, AdminClient(config), clock
 
     async def run(self) -> NoReturn:
         """Until cancelled; while Kafka does not answer nothing is removed."""
@@ -75,31 +74,50 @@ class Trimming:
             there = self._client.list_topics(timeout=_TIMEOUT_S).topics
         except KafkaException as error:
             raise unanswered(error) from error
-        return trim(self._client, rules(there), now_ms)
+        return trim(self._settings, self._client, rules(there), now_ms)
 
 
 def trim(
-    client: AdminClient, ruled: Mapping[str, Rule], now_ms: float | None, kept_as: str = topics.EVENTS
+    settings: Settings,
+    client: AdminClient,
+    ruled: Mapping[str, Rule],
+    now_ms: float | None,
+    kept_as: str = topics.EVENTS,
 ) -> Mapping[str, int]:
     """Remove what the rules allow; how many records each topic has lost. Blocks. Raises `Unreachable`.
 
     `now_ms` is the broker's time; None where it is not known. `kept_as` is the topic whose retention is the age.
     """
     try:
-        limits = _limits(client, ruled, now_ms, kept_as)
+        partitions = partitions_of(client, ruled)
+        commits = {group: committed(settings, group, partitions) for group in _groups(ruled)}
+        limits = _limits(ruled, commits, partitions, _old(client, ruled, partitions, now_ms, kept_as))
         firsts = offsets(client, limits, OffsetSpec.earliest())
         return _removed(client, {p: limit for p, limit in limits.items() if limit > firsts[p]}, firsts)
     except (KafkaException, TimeoutError) as error:
         raise unanswered(error) from error
 
 
-def _limits(client: AdminClient, ruled: Mapping[str, Rule], now_ms: float | None, kept_as: str) -> dict[Partition, int]:
-    """Below which offset each partition may be trimmed; those that must not be are left out."""
-    partitions = partitions_of(client, ruled)
-    commits = {group: committed(client, group) for group in {g for rule in ruled.values() for g in rule.groups}}
+def _groups(ruled: Mapping[str, Rule]) -> set[str]:
+    return {group for rule in ruled.values() for group in rule.groups}
+
+
+def _old(
+    client: AdminClient, ruled: Mapping[str, Rule], partitions: list[Partition], now_ms: float | None, kept_as: str
+) -> Mapping[Partition, int]:
+    """Below which offset what must age is old enough; nothing where that is not known."""
     aged = [partition for partition in partitions if ruled[partition[0]].aged]
     kept = kept_ms(client, kept_as) if aged else None
-    old = {} if now_ms is None or kept is None else offsets_at(client, aged, now_ms - kept)
+    return {} if now_ms is None or kept is None else offsets_at(client, aged, now_ms - kept)
+
+
+def _limits(
+    ruled: Mapping[str, Rule],
+    commits: Mapping[str, Mapping[Partition, int]],
+    partitions: list[Partition],
+    old: Mapping[Partition, int],
+) -> dict[Partition, int]:
+    """Below which offset each partition may be trimmed; those that must not be are left out."""
     limits: dict[Partition, int] = {}
     for partition in partitions:
         rule = ruled[partition[0]]

@@ -26,7 +26,7 @@ class Following:
         here = [TopicPartition(topic, number) for number in partitions]
         ends = [self._consumer.get_watermark_offsets(one, timeout=10)[1] for one in here]
         self._consumer.assign([TopicPartition(topic, one.partition, end) for one, end in zip(here, ends, strict=True)])
-        self._registry = SchemaRegistryClient({"url": registry})
+        self._registry = SchemaRegistryClient({"url": registry, "timeout": 10})
         self._decode = AvroDeserializer(self._registry)
         self._place = SerializationContext(topic, MessageField.VALUE)
         self._read: list[Decoded] = []

@@ -69,7 +69,7 @@ class ToKafka:
     producer: Producer = field(init=False)
 
     def __post_init__(self) -> None:
-        client = SchemaRegistryClient({"url": self.registry})
+        client = SchemaRegistryClient({"url": self.registry, "timeout": 10})
         self.serialize = AvroSerializer(client, _SCHEMA.read_text(), conf={"auto.register.schemas": False})
         safe = {"acks": "all", "enable.idempotence": True, "message.timeout.ms": 0, "linger.ms": 2}
         self.producer = Producer({"bootstrap.servers": self.bootstrap, "client.id": "faults", **safe})

@@ -31,11 +31,11 @@ def test_half_of_the_time_is_passed(settings: Settings, client: AdminClient) -> 
     write(settings, topic, 20, 14, 13, 11, 1)
     commit(settings, group, topic, 1)
     commit(settings, group, topic, 0, partition=1)
-    said = unread_warning(client, now_ms(), topic, group) or ""
+    said = unread_warning(settings, client, now_ms(), topic, group) or ""
     assert said.startswith(f"2 records of {topic} are unread and older than 12 h")
     commit(settings, group, topic, 3)
-    assert unread_warning(client, now_ms(), topic, group) is None
-    later = unread_warning(client, now_ms() + 12 * HOUR_MS, topic, group) or ""
+    assert unread_warning(settings, client, now_ms(), topic, group) is None
+    later = unread_warning(settings, client, now_ms() + 12 * HOUR_MS, topic, group) or ""
     assert later.startswith("2 records")
 
 
@@ -44,21 +44,21 @@ def test_what_is_read_is_no_worry(settings: Settings, client: AdminClient) -> No
     topic, group = new_topic(settings, 1, DAY), f"tests-router-{uuid.uuid4()}"
     write(settings, topic, 23, 23)
     commit(settings, group, topic, 2)
-    assert unread_warning(client, now_ms(), topic, group) is None
+    assert unread_warning(settings, client, now_ms(), topic, group) is None
 
 
 def test_a_group_that_has_read_nothing_is_warned_of(settings: Settings, client: AdminClient) -> None:
     """Without a commit everything is unread."""
     topic = new_topic(settings, 1, DAY)
     write(settings, topic, 23)
-    assert (unread_warning(client, now_ms(), topic, f"tests-{uuid.uuid4()}") or "").startswith("1 records")
+    assert (unread_warning(settings, client, now_ms(), topic, f"tests-{uuid.uuid4()}") or "").startswith("1 records")
 
 
 def test_what_is_kept_for_ever_is_no_worry(settings: Settings, client: AdminClient) -> None:
     """Without a retention nothing is ever lost by age."""
     topic = new_topic(settings, 1, FOREVER)
     write(settings, topic, 1_000)
-    assert unread_warning(client, now_ms(), topic, f"tests-{uuid.uuid4()}") is None
+    assert unread_warning(settings, client, now_ms(), topic, f"tests-{uuid.uuid4()}") is None
 
 
 async def test_it_is_looked_at_again_and_again(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -78,9 +78,9 @@ def test_what_was_forwarded_is_removed_and_nothing_beyond(settings: Settings, cl
     write(settings, tier, *[0] * 10)
     write(settings, tier, *[0] * 4, partition=1)
     commit(settings, delay, tier, 7)
-    assert trim(client, {tier: Rule((delay,))}, None) == {tier: 7}
+    assert trim(settings, client, {tier: Rule((delay,))}, None) == {tier: 7}
     assert begins(client, tier) == [7, 0]
-    assert trim(client, {tier: Rule((delay,))}, None) == {}
+    assert trim(settings, client, {tier: Rule((delay,))}, None) == {}
     assert begins(client, tier) == [7, 0]
 
 
@@ -91,10 +91,10 @@ def test_the_slowest_group_decides(settings: Settings, client: AdminClient) -> N
     write(settings, topic, *[30] * 10)
     commit(settings, sender, topic, 9)
     ruled = {topic: Rule((sender, recorder), aged=True)}
-    assert trim(client, ruled, now_ms(), events) == {}
+    assert trim(settings, client, ruled, now_ms(), events) == {}
     assert begins(client, topic) == [0]
     commit(settings, recorder, topic, 4)
-    assert trim(client, ruled, now_ms(), events) == {topic: 4}
+    assert trim(settings, client, ruled, now_ms(), events) == {topic: 4}
     assert begins(client, topic) == [4]
 
 
@@ -106,10 +106,10 @@ def test_the_young_are_kept(settings: Settings, client: AdminClient) -> None:
     for group in done:
         commit(settings, group, topic, 4)
     ruled = {topic: Rule(done, aged=True)}
-    assert trim(client, ruled, None, events) == {}
-    assert trim(client, ruled, now_ms(), events) == {topic: 2}
+    assert trim(settings, client, ruled, None, events) == {}
+    assert trim(settings, client, ruled, now_ms(), events) == {topic: 2}
     assert begins(client, topic) == [2]
-    assert trim(client, ruled, now_ms() + 24 * HOUR_MS, events) == {topic: 2}
+    assert trim(settings, client, ruled, now_ms() + 24 * HOUR_MS, events) == {topic: 2}
     assert begins(client, topic) == [4]
 
 
@@ -120,7 +120,7 @@ def test_events_that_are_kept_for_ever_keep_their_deliveries(settings: Settings,
     write(settings, topic, 100, 100)
     for group in done:
         commit(settings, group, topic, 2)
-    assert trim(client, {topic: Rule(done, aged=True)}, now_ms(), events) == {}
+    assert trim(settings, client, {topic: Rule(done, aged=True)}, now_ms(), events) == {}
     assert begins(client, topic) == [0]
 
 
@@ -131,7 +131,7 @@ def test_a_commit_beyond_the_end_removes_nothing(settings: Settings, client: Adm
     write(settings, tier, *[0] * 3, partition=1)
     commit(settings, delay, tier, 5)
     commit(settings, delay, tier, 2, partition=1)
-    assert trim(client, {tier: Rule((delay,))}, None) == {tier: 2}
+    assert trim(settings, client, {tier: Rule((delay,))}, None) == {tier: 2}
     assert begins(client, tier) == [0, 2]
 
 
@@ -139,8 +139,8 @@ def test_a_rule_without_a_group_removes_nothing(settings: Settings, client: Admi
     """What nobody reads is nobody's to remove."""
     topic, events = new_topic(settings, 1, FOREVER), new_topic(settings, 1, DAY)
     write(settings, topic, 30)
-    assert trim(client, {topic: Rule(()), "not-there": Rule(())}, now_ms()) == {}
-    assert trim(client, {topic: Rule((), aged=True)}, now_ms(), events) == {}
+    assert trim(settings, client, {topic: Rule(()), "not-there": Rule(())}, now_ms()) == {}
+    assert trim(settings, client, {topic: Rule((), aged=True)}, now_ms(), events) == {}
     assert begins(client, topic) == [0]
 
 
