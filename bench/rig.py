@@ -32,7 +32,7 @@ from pipeline.profiles import PROFILES, RANDOM_BYTES
 from pipeline.settings import Settings
 from pipeline.store.secrets import Secrets, Vault, seal_auth
 
-TENANTS = 100
+TENANTS = 400
 PARTITIONS = 4
 PAD = "x" * 460
 LOAD_STEP = 500
@@ -144,19 +144,21 @@ class Rig:
 
     async def send_many(self, name: str, count: int) -> int:
         """Produce `count` events as fast as it goes; returns when the first was on Kafka (ns since the epoch)."""
-        await self.send(name, 0)
-        begun = time.time_ns()
-        await asyncio.to_thread(self._load, name, count)
-        return begun
+        events = [self.event(name, number) for number in range(count)]
+        return await asyncio.to_thread(self._load, events)
 
-    def _load(self, name: str, count: int) -> None:
+    def _load(self, events: list[bytes]) -> int:
         """A load generator's loop: the producer alone, which costs as little as it can."""
         producer = Producer(producer_config(self.settings))
-        for number in range(1, count):
-            producer.produce(topics.EVENTS, self.event(name, number))
+        producer.produce(topics.EVENTS, events[0])
+        producer.flush(60)
+        begun = time.time_ns()
+        for number, event in enumerate(events[1:], 1):
+            producer.produce(topics.EVENTS, event)
             if number % LOAD_STEP == 0:
                 producer.poll(0)
         producer.flush(60)
+        return begun
 
     async def routed(self) -> None:
         """Wait until the router has committed all events."""

@@ -23,11 +23,12 @@ from pipeline.kafka import starts, topics
 from pipeline.kafka.age import Unread
 from pipeline.kafka.clock import BrokerClock, tick
 from pipeline.kafka.codec import Codec
-from pipeline.kafka.delay import SHORT_FETCHES, Holding
+from pipeline.kafka.delay import Holding
 from pipeline.kafka.feed import Batch, Source
 from pipeline.kafka.metrics import count_unreadable
 from pipeline.kafka.processing import Deciding, Doing, Learning
 from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.source import SHORT_FETCHES
 from pipeline.kafka.stage import Stage
 from pipeline.kafka.subscribers import ViewSubscribers
 from pipeline.kafka.table import Table
@@ -44,8 +45,8 @@ from pipeline.workers.repeats import Repeats
 from pipeline.workers.router import Router
 from pipeline.workers.sender import Sender
 
-AT_ONCE = 224
-"""Requests that a sender has under way at the same time."""
+AT_ONCE = 400
+"""Requests that a sender has under way at the same time: with answers after 50 ms, twice what a core sends."""
 _SHARE = AT_ONCE * 3 // 4
 """Records of one partition that a sender works on at the same time: one whose endpoints hang leaves room for others."""
 _ATTEMPTS_LINGER_MS = 20
@@ -166,7 +167,8 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
         def process(fail: Callable[[BaseException], None]) -> Callable[[Batch], Awaitable[None]]:
             return taking.before(Doing(worker, publisher, learn, fail, AT_ONCE), fail)
 
-        source = await place.source("sender", (topics.DELIVERIES,), give_up=hand_over.give_up, share=_SHARE)
+        read = {"give_up": hand_over.give_up, "properties": SHORT_FETCHES, "share": _SHARE}
+        source = await place.source("sender", (topics.DELIVERIES,), **read)
         stage = Stage(settings, source, process)
         yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, (hand_over.run(),))
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections import deque
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import NoReturn
@@ -29,16 +29,6 @@ _RECORD = 1_000
 _AT_ONCE = 200
 """After so many records of a partition it is the next one's turn, and the event loop's."""
 _SHORTEST_SLEEP_S, _LONGEST_SLEEP_S = 0.001, 0.5
-
-SHORT_FETCHES: Mapping[str, object] = {
-    "fetch_wait_max_ms": 50,
-    "fetch_queue_backoff_ms": 20,
-    "queued_min_messages": 2_000,
-    "queued_max_messages_kbytes": 32_768,
-    "topic_metadata_refresh_interval_ms": 5_000,
-}
-"""What the feed's consumer needs: a partition that is read on is asked for in the next fetch, so that one must not wait
-long; what it has fetched of a partition that is paused is thrown away; new tiers are to be noticed."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,7 +23,7 @@ All that may have been answered above a commit lies within it. Whoever takes a p
 offsets of answers, and so sees all of it, also where several batches were under way and one commit was missed.
 """
 _BACKLOG = 1_000
-"""Records of a partition that wait for its share; with more it is paused."""
+"""Records of a partition that wait for its share; with more it is paused, until half of them have gone."""
 _AHEAD = 2
 """Batches between the poller's thread and the stage's channel."""
 
@@ -100,7 +100,7 @@ class Intake:
 
     def _is_full(self, partition: Partition, progress: Progress) -> bool:
         if partition in self.full:
-            return progress.span > WINDOW // 2 or len(progress.backlog) > self._share
+            return progress.span > WINDOW // 2 or len(progress.backlog) > _BACKLOG // 2
         return progress.span > WINDOW or len(progress.backlog) > _BACKLOG
 
     def _free(self, progress: Progress) -> None:

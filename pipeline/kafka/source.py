@@ -10,6 +10,17 @@ from pipeline.kafka.intake import Intake
 from pipeline.kafka.tracker import Partition, Tracker
 
 SESSION_MS = 10_000
+SHORT_FETCHES: Mapping[str, object] = {
+    "fetch_wait_max_ms": 50,
+    "fetch_queue_backoff_ms": 20,
+    "fetch_message_max_bytes": 1_048_576,
+    "queued_min_messages": 2_000,
+    "queued_max_messages_kbytes": 32_768,
+    "topic_metadata_refresh_interval_ms": 5_000,
+}
+"""For a feed that pauses partitions: one that is read on is asked for in the next fetch, so the one before must not
+wait long; what has been fetched of a paused partition is thrown away, so it should be little. New tiers are to be
+noticed too."""
 
 
 @dataclass(frozen=True, slots=True)

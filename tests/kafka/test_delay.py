@@ -18,9 +18,10 @@ from pipeline.flow.deliver import Carriage
 from pipeline.flow.retry import Ladder
 from pipeline.kafka import delay as module
 from pipeline.kafka.clock import BrokerClock, tick
-from pipeline.kafka.delay import SHORT_FETCHES, Holding
+from pipeline.kafka.delay import Holding
 from pipeline.kafka.feed import Batch, Source
 from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.source import SHORT_FETCHES
 from pipeline.kafka.stage import Stage
 from pipeline.kafka.tracker import Progress
 from pipeline.ports import Outgoing, Record
