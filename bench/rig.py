@@ -165,15 +165,6 @@ class Rig:
         while await asyncio.to_thread(self._unrouted):  # noqa: ASYNC110 - only Kafka knows
             await asyncio.sleep(0.2)
 
-    async def forgotten(self, group: str) -> None:
-        """Wait until the sessions of a group's static members have ended, so that the next one gets every partition."""
-        while await asyncio.to_thread(self._members, group):  # noqa: ASYNC110 - only Kafka knows
-            await asyncio.sleep(0.2)
-
-    def _members(self, group: str) -> int:
-        client = topics.admin(self.settings)  # kept until its answer is here
-        return len(client.describe_consumer_groups([group])[group].result(10).members)
-
     def _unrouted(self) -> int:
         client = topics.admin(self.settings)
         asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions("pipeline-router")])
