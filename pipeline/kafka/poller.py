@@ -33,9 +33,10 @@ BATCH = 500
 _HEARTBEAT_MS = 500
 """A member learns of a rebalance by its heartbeat, and a cooperative one takes several rounds."""
 _POLL_S = 0.1
-_FEW = 100
-_GATHER_S = 0.004
-"""After a small batch, let more records gather: handing it over between threads costs more than a record's work."""
+_FEW, _MANY = 10, 100
+_SOON_S, _GATHER_S = 0.001, 0.004
+"""After a batch that is not large, let more records gather: handing it over between threads costs more than a record's
+work. Where few come, they come soon."""
 _BLOCKED_S = 1.0
 """When the stage takes nothing for longer, all partitions are paused, and polled on."""
 _PROBE_S = 1.0
@@ -183,8 +184,8 @@ class Poller:
         self._loop.call_soon_threadsafe(self._owner.intake.accept, [as_record(message) for message in messages], ends)
         if self._reached:
             self._tell_reached()
-        if len(messages) < _FEW:
-            time.sleep(_GATHER_S)
+        if len(messages) < _MANY:
+            time.sleep(_SOON_S if len(messages) < _FEW else _GATHER_S)
 
     def _tell_reached(self) -> None:
         reached, self._reached = self._reached, {}
