@@ -1,4 +1,4 @@
-"""`python -m bench throughput|latency|delay [-o json]`: progress on standard error, the figures on the last line."""
+"""`python -m bench CASE [-o json]`: progress on standard error, the figures on the last line."""
 
 from __future__ import annotations
 
@@ -8,12 +8,44 @@ import json
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
-from bench import delay, latency, throughput
+from bench import delay, isolation, latency, throughput
+from bench.rig import say
 
 
 def main() -> None:
     """Run a case."""
+    given = _parser().parse_args()
+    with tempfile.TemporaryDirectory(prefix="bench-") as name:
+        figures, missed = asyncio.run(_run(given, Path(name)))
+    if given.output == "json":
+        print(json.dumps(figures))
+    else:
+        _table(figures)
+    if missed:
+        sys.exit("; ".join(missed))
+
+
+async def _run(given: argparse.Namespace, folder: Path) -> tuple[dict[str, Any], list[str]]:
+    """The figures, and the floors that were missed."""
+    match given.case:
+        case "throughput":
+            figures = await throughput.run(given.events, folder)
+            say(throughput.verdict(figures))
+            return figures, []
+        case "latency":
+            return await latency.run(given.rate, given.seconds, folder), []
+        case "delay":
+            figures = await delay.run(given.backlog, folder)
+            return figures, delay.missed(figures)
+        case _:
+            cases, options = given.only or isolation.CASES, {"backlog": given.backlog, "count": given.pairs}
+            compared = await isolation.run(cases, given.rate, folder, **options)
+            return compared, isolation.missed(compared)
+
+
+def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="bench", description=__doc__)
     parser.add_argument("-o", dest="output", choices=("table", "json"), default="table")
     cases = parser.add_subparsers(dest="case", required=True)
@@ -24,23 +56,22 @@ def main() -> None:
     two.add_argument("--seconds", type=float, default=20.0)
     three = cases.add_parser("delay", help="how late a ladder with many waiting is; exit code 1 when a floor is missed")
     three.add_argument("--backlog", type=int, default=100_000, help="records, written at 5,000 per second")
-    for case in (one, two, three):
+    four = cases.add_parser("isolation", help="healthy endpoints beside bad ones; exit code 1 when a floor is missed")
+    four.add_argument("--case", dest="only", action="append", choices=isolation.CASES, help="this one alone")
+    four.add_argument("--rate", type=float, default=isolation.RATE, help="healthy events per second")
+    four.add_argument("--pairs", type=int, default=isolation.PAIRS, help="of windows, without and with the bad ones")
+    four.add_argument("--backlog", type=int, default=isolation.BACKLOG, help="of the limited endpoint")
+    for case in (one, two, three, four):
         case.add_argument("-o", dest="output", choices=("table", "json"), default="table")
-    given = parser.parse_args()
-    with tempfile.TemporaryDirectory(prefix="bench-") as folder:
-        if given.case == "throughput":
-            figures = asyncio.run(throughput.run(given.events, Path(folder)))
-        elif given.case == "latency":
-            figures = asyncio.run(latency.run(given.rate, given.seconds, Path(folder)))
+    return parser
+
+
+def _table(figures: dict[str, Any], above: str = "") -> None:
+    for name, value in figures.items():
+        if isinstance(value, dict):
+            _table(value, "" if name == "cases" else f"{name} ")
         else:
-            figures = asyncio.run(delay.run(given.backlog, Path(folder)))
-    if given.output == "json":
-        print(json.dumps(figures))
-    else:
-        for name, value in figures.items():
-            print(f"{name:24} {value:12,.1f}")
-    if given.case == "delay" and (missed := delay.missed(figures)):
-        sys.exit("; ".join(missed))
+            print(f"{above + name:32} {value:12,.3f}" if abs(value) < 10 else f"{above + name:32} {value:12,.1f}")
 
 
 if __name__ == "__main__":

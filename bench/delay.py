@@ -7,23 +7,23 @@ append time of the record that it became on the next topic.
 from __future__ import annotations
 
 import asyncio
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import psutil
-from confluent_kafka import Consumer, Producer, TopicPartition
+from confluent_kafka import Message, Producer
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from bench.following import Follower
 from bench.rig import PAD, Rig, rig, say
 from pipeline.flow.deliver import Carriage
 from pipeline.flow.retry import Ladder
 from pipeline.kafka import topics
-from pipeline.kafka.clients import client_config, consumer_config, producer_config
+from pipeline.kafka.clients import client_config, producer_config
 from pipeline.settings import Settings
 from pipeline.workers.carriage import to_headers
 
@@ -70,36 +70,17 @@ class Load:
         }
 
 
-@dataclass(slots=True)
-class Follower:
-    """Reads topics as they grow, in a thread of its own."""
+@contextmanager
+def following(settings: Settings, names: tuple[str, ...]) -> Iterator[Appended]:
+    """What has been seen of the numbered records, for as long as the `with` lasts."""
+    appended: Appended = {name: {} for name in names}
 
-    settings: Settings
-    names: tuple[str, ...]
-    appended: Appended = field(default_factory=dict)
+    def note(message: Message) -> None:
+        number = int((message.value() or b"-1").partition(b" ")[0])
+        appended[message.topic() or ""][number] = message.timestamp()[1]
 
-    @contextmanager
-    def following(self) -> Iterator[Appended]:
-        """What has been seen, for as long as the `with` lasts."""
-        self.appended.update({name: {} for name in self.names})
-        stop = threading.Event()
-        thread = threading.Thread(target=self._follow, args=(stop,), daemon=True)
-        thread.start()
-        try:
-            yield self.appended
-        finally:
-            stop.set()
-            thread.join()
-
-    def _follow(self, stop: threading.Event) -> None:
-        consumer = Consumer(consumer_config(self.settings, group_id="bench-delay", auto_offset_reset="earliest"))
-        found = consumer.list_topics(timeout=10).topics
-        consumer.assign([TopicPartition(name, number, 0) for name in self.names for number in found[name].partitions])
-        while not stop.is_set():
-            for message in consumer.consume(2_000, 0.2):
-                number = int((message.value() or b"-1").partition(b" ")[0])
-                self.appended[message.topic() or ""][number] = message.timestamp()[1]
-        consumer.close()
+    with Follower(settings, names, note).following():
+        yield appended
 
 
 async def run(backlog: int, folder: Path) -> dict[str, float]:
@@ -110,7 +91,7 @@ async def run(backlog: int, folder: Path) -> dict[str, float]:
         tier = next(tier for tier in ladder.tiers[1:] if tier.wait_ms >= backlog / RATE * 1000)
         await asyncio.to_thread(_deliveries_by_append_time, flow.settings)
         names = tuple(dict.fromkeys((SHORTEST, tier.topic, topics.DELIVERIES)))
-        with Follower(flow.settings, names).following() as appended:
+        with following(flow.settings, names) as appended:
             await flow.start("delay-0")
             await _written(flow, appended, Load(SHORTEST, shortest.wait_ms, 0, backlog, WARM))
             paced = Load(tier.topic, tier.wait_ms, shortest.wait_ms, 0, backlog)

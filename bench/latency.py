@@ -6,7 +6,8 @@ import asyncio
 import time
 from pathlib import Path
 
-from bench.rig import Receiver, Rig, rig, say
+from bench.children import Receiver
+from bench.rig import Rig, rig, say
 
 WARM, WARM_S = 30_000, 3.0
 

@@ -1,7 +1,8 @@
 """A receiver that is no bottleneck: answers 200 to every POST and notes when it came. Run as a process of its own.
 
 Commands come on its standard input, a line each; answers are JSON lines on its standard output:
-`reset` forgets what was counted, `count` tells it, `ages` tells how old each event was (ms) when its request came.
+`reset` forgets what was counted, `count` tells it, `ages` tells how old each event was (ms) when its request came,
+`times` tells of each event its number, when it was sent and when its request came (ns since the epoch).
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import asyncio
 import json
 import re
+import resource
+import socket
 import sys
 import time
 from typing import cast
@@ -16,8 +19,9 @@ from typing import cast
 import uvloop
 
 ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok"
-SENT = re.compile(rb'"sent_ns":(\d+)')
+SENT = re.compile(rb'"sent_ns":(\d+),"n":(\d+)')
 LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
+BACKLOG = 4096
 
 
 class Tally:
@@ -29,7 +33,7 @@ class Tally:
     def reset(self) -> None:
         """Forget everything."""
         self.requests, self.first_ns, self.last_ns = 0, 0, 0
-        self.ages_ms: list[float] = []
+        self.times: list[tuple[int, int, int]] = []
 
     def add(self, body: bytes) -> None:
         """Note one request."""
@@ -37,7 +41,7 @@ class Tally:
         self.first_ns = self.first_ns or self.last_ns
         self.requests += 1
         if (sent := SENT.search(body)) is not None:
-            self.ages_ms.append((self.last_ns - int(sent[1])) / 1e6)
+            self.times.append((int(sent[2]), int(sent[1]), self.last_ns))
 
 
 class Endpoint(asyncio.Protocol):
@@ -74,11 +78,12 @@ class Endpoint(asyncio.Protocol):
             self.transport.write(ANSWER)
 
 
-async def main(delay_s: float) -> None:
+async def main(delay_s: float, *, everywhere: bool) -> None:
     """Serve until standard input ends."""
     loop, tally = asyncio.get_running_loop(), Tally()
-    server = await loop.create_server(lambda: Endpoint(tally, delay_s), "127.0.0.1", 0, backlog=4096)
-    say({"port": server.sockets[0].getsockname()[1]})
+    listener = on_all_of_loopback() if everywhere else socket.create_server(("127.0.0.1", 0))
+    await loop.create_server(lambda: Endpoint(tally, delay_s), sock=listener, backlog=BACKLOG)
+    say({"port": listener.getsockname()[1]})
     lines = asyncio.StreamReader()
     await loop.connect_read_pipe(lambda: asyncio.StreamReaderProtocol(lines), sys.stdin)
     while line := (await lines.readline()).decode().strip():
@@ -89,7 +94,18 @@ async def main(delay_s: float) -> None:
             case "count":
                 say({"requests": tally.requests, "first_ns": tally.first_ns, "last_ns": tally.last_ns})
             case "ages":
-                say({"ages_ms": tally.ages_ms})
+                say({"ages_ms": [(received - sent) / 1e6 for _, sent, received in tally.times]})
+            case "times":
+                say({"times": tally.times})
+
+
+def on_all_of_loopback() -> socket.socket:
+    """A listener on each of 127.0.0.0/8, bound to the loopback's device: nobody else reaches it. Linux alone can."""
+    listener = socket.socket()
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, b"lo")
+    listener.bind(("0.0.0.0", 0))  # noqa: S104 - on this device alone
+    resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
+    return listener
 
 
 def say(answer: dict[str, object]) -> None:
@@ -99,4 +115,4 @@ def say(answer: dict[str, object]) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(float(sys.argv[1])))
+    uvloop.run(main(float(sys.argv[1]), everywhere=sys.argv[2:] == ["everywhere"]))

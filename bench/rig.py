@@ -1,15 +1,14 @@
-"""What every case stands on: an embedded broker, role processes, receivers, tenants and a load."""
+"""What every case stands on: an embedded broker, role processes, tenants and a load."""
 
 from __future__ import annotations
 
 import asyncio
 import base64
-import json
 import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -34,55 +33,8 @@ from pipeline.store.secrets import Secrets, Vault, seal_auth
 
 TENANTS = 400
 PARTITIONS = 4
-PAD = "x" * 460
+PAD = "x" * 450
 LOAD_STEP = 500
-
-
-@dataclass(slots=True)
-class Receiver:
-    """The receiver's process, asked over its standard streams."""
-
-    process: subprocess.Popen[str]
-    port: int
-
-    @classmethod
-    def start(cls, delay_s: float = 0.0) -> Receiver:
-        """Start one that takes `delay_s` for each request."""
-        process = subprocess.Popen(
-            [sys.executable, "-m", "bench.receiver", str(delay_s)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            text=True,
-        )
-        receiver = cls(process, 0)
-        receiver.port = receiver._answer()["port"]
-        return receiver
-
-    def ask(self, command: str) -> dict[str, Any]:
-        """Send a command, return its answer."""
-        assert self.process.stdin is not None  # noqa: S101 - it was started with a pipe
-        self.process.stdin.write(command + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def stop(self) -> None:
-        """End the process."""
-        self.process.kill()
-        self.process.wait()
-
-    def _answer(self) -> dict[str, Any]:
-        assert self.process.stdout is not None  # noqa: S101 - it was started with a pipe
-        answer: dict[str, Any] = json.loads(self.process.stdout.readline())
-        return answer
-
-    async def received(self, wanted: int, timeout_s: float) -> dict[str, Any]:
-        """Wait until `wanted` requests have come."""
-        until = time.monotonic() + timeout_s
-        while (tally := self.ask("count"))["requests"] < wanted:
-            if time.monotonic() > until:
-                raise TimeoutError(f"{tally['requests']} of {wanted} requests came within {timeout_s} s")
-            await asyncio.sleep(0.05)
-        return tally
 
 
 @dataclass(slots=True)
@@ -94,6 +46,8 @@ class Rig:
     codec: Codec
     publisher: Publisher
     vault: Vault
+    environ: Mapping[str, str]
+    """Settings of the roles besides the usual ones."""
     roles: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
 
     async def start(self, *names: str) -> None:
@@ -117,37 +71,48 @@ class Rig:
         return sum(_cpu_s(pid) for pid in pids or [self.cluster.pids[prefix]])
 
     async def add_tenants(self, name: str, port: int) -> None:
-        """`TENANTS` tenants of profile standard, one signed webhook each, all at one receiver."""
+        """`TENANTS` tenants, one webhook each, all at one receiver."""
         for number in range(TENANTS):
-            tenant = f"{name}{number}"
-            await self._put(Tenant(tenant, tenant, "standard", data_key=self.vault.new_tenant_key(tenant)), port)
+            await self.add(f"{name}{number}", [f"http://127.0.0.1:{port}/{name}{number}"])
 
-    async def _put(self, tenant: Tenant, port: int) -> None:
+    async def add(self, name: str, urls: Sequence[str], **fields: Any) -> list[Subscription]:
+        """A tenant of profile standard, and a signed webhook for each URL; `fields` are the webhooks' own."""
+        tenant = Tenant(name, name, "standard", data_key=self.vault.new_tenant_key(name))
         vault, scheme = self.vault.tenant_vault(tenant), PROFILES[tenant.profile].schemes[0]
-        sealed = seal_auth(vault, tenant.id, "wh_bench", Secrets(scheme.generate(os.urandom(RANDOM_BYTES))), 1)
-        url = f"http://127.0.0.1:{port}/{tenant.id}"
-        webhook = Subscription(tenant.id, "wh_bench", url, ("*",), Auth(scheme.name, sealed))
-        await self.publisher.publish(Outgoing(topics.TENANTS, tenant.id.encode(), self.codec.encode_tenant(tenant)))
-        value = self.codec.encode_subscription(webhook)
-        await self.publisher.publish(Outgoing(topics.SUBSCRIPTIONS, webhook.path.encode(), value))
+        webhooks = []
+        for number, url in enumerate(urls):
+            webhook = f"wh_{number}"
+            sealed = seal_auth(vault, name, webhook, Secrets(scheme.generate(os.urandom(RANDOM_BYTES))), 1)
+            webhooks.append(Subscription(name, webhook, url, ("*",), Auth(scheme.name, sealed), **fields))
+        await self.publisher.publish(Outgoing(topics.TENANTS, name.encode(), self.codec.encode_tenant(tenant)))
+        await self.put(webhooks)
+        return webhooks
+
+    async def put(self, webhooks: Iterable[Subscription]) -> None:
+        """Write these webhooks' records."""
+        encode = self.codec.encode_subscription
+        records = (Outgoing(topics.SUBSCRIPTIONS, webhook.path.encode(), encode(webhook)) for webhook in webhooks)
+        await asyncio.gather(*map(self.publisher.publish, records))
 
     def send(self, name: str, number: int) -> asyncio.Future[Any]:
-        """Produce one event with 500 bytes of data that tell when it was produced."""
-        return self.publisher.publish(Outgoing(topics.EVENTS, None, self.event(name, number)))
+        """Produce one event for one of the `TENANTS`."""
+        return self.publisher.publish(Outgoing(topics.EVENTS, None, self.event(f"{name}{number % TENANTS}", number)))
 
-    def event(self, name: str, number: int) -> bytes:
-        """The record of an event."""
+    def event(self, tenant: str, number: int) -> bytes:
+        """The record of an event with 500 bytes of data that tell its number and when it was produced."""
         now = time.time_ns()
-        data = f'{{"sent_ns":{now},"pad":"{PAD}"}}'
-        event = Event(f"{name}-{number}", f"{name}{number % TENANTS}", "bench.event", now // 1_000_000, data)
-        return self.codec.encode_event(event)
+        data = f'{{"sent_ns":{now},"n":{number},"pad":"{PAD}"}}'
+        return self.codec.encode_event(Event(f"{tenant}-{number}", tenant, "bench.event", now // 1_000_000, data))
 
     async def send_many(self, name: str, count: int) -> int:
         """Produce `count` events as fast as it goes; returns when the first was on Kafka (ns since the epoch)."""
-        events = [self.event(name, number) for number in range(count)]
+        return await self.load([self.event(f"{name}{number % TENANTS}", number) for number in range(count)])
+
+    async def load(self, events: Sequence[bytes]) -> int:
+        """The same for records that are made already."""
         return await asyncio.to_thread(self._load, events)
 
-    def _load(self, events: list[bytes]) -> int:
+    def _load(self, events: Sequence[bytes]) -> int:
         """A load generator's loop: the producer alone, which costs as little as it can."""
         producer = Producer(producer_config(self.settings))
         producer.produce(topics.EVENTS, events[0])
@@ -182,6 +147,7 @@ class Rig:
             "PIPELINE_DATA_DIR": str(settings.data_dir),
             "PIPELINE_EGRESS_ALLOW": "127.0.0.0/8",
             "PIPELINE_HEALTH_PORT": str(port),
+            **self.environ,
         }
         role = name.partition("-")[0]
         log = (settings.data_dir / f"{name}.log").open("wb")
@@ -189,7 +155,7 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(folder: Path) -> AsyncIterator[Rig]:
+async def rig(folder: Path, **environ: str) -> AsyncIterator[Rig]:
     """A fresh broker in `folder`, topics made, schemas registered; all that was started is stopped at the end."""
     async with EmbeddedCluster(folder / "cluster", on_progress=say) as cluster:
         keys = "bench:" + base64.b64encode(os.urandom(32)).decode()
@@ -203,7 +169,7 @@ async def rig(folder: Path) -> AsyncIterator[Rig]:
         await asyncio.to_thread(topics.create, settings, PARTITIONS, 1)
         await asyncio.to_thread(schemas.register, settings)
         publisher = Publisher(settings)
-        made = Rig(settings, cluster, await Codec.open(settings), publisher, Vault(settings.keys()))
+        made = Rig(settings, cluster, await Codec.open(settings), publisher, Vault(settings.keys()), environ)
         try:
             yield made
         finally:

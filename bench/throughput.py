@@ -9,10 +9,12 @@ from pathlib import Path
 
 import aiohttp
 
-from bench.rig import TENANTS, Receiver, Rig, rig, say
+from bench.children import Receiver
+from bench.rig import TENANTS, Rig, rig, say
 from pipeline.profiles import PROFILES, RANDOM_BYTES
 
 IN_FLIGHT = 64
+LEAST_PER_S, MOST_TIMES_BARE = 5_000, 3
 WARM = {"quick": 1, "slow": 8}
 """Before what is measured, one in so many of the events: the JVM compiles, every webhook is looked up once."""
 
@@ -37,6 +39,16 @@ async def run(events: int, folder: Path) -> dict[str, float]:
         for receiver in receivers.values():
             receiver.stop()
     return {name: round(value, 1) for name, value in sorted(result.items())}
+
+
+def verdict(figures: dict[str, float]) -> str:
+    """Whether it is as fast as it should be on two cores."""
+    rate, times = figures["end_to_end_per_s"], figures["sender_cpu_us"] / figures["bare_cpu_us"]
+    fast, cheap = ("met" if met else "MISSED" for met in (rate >= LEAST_PER_S, times <= MOST_TIMES_BARE))
+    return (
+        f"end to end {rate:,.0f}/s, at least {LEAST_PER_S:,}: {fast}; "
+        f"a sender's CPU {times:.2f} times the bare loop's, at most {MOST_TIMES_BARE}: {cheap}"
+    )
 
 
 async def _end_to_end(flow: Rig, name: str, receiver: Receiver, events: int) -> dict[str, float]:

@@ -9,6 +9,7 @@ from typing import Protocol
 from pipeline.flow.deadletter import DeadLetter
 from pipeline.flow.deliver import Attempt, Delivery, Outcome, OutgoingRequest
 from pipeline.flow.event import Event
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.profiles import Prepared, Profile
 
@@ -70,7 +71,7 @@ class Work(Protocol):
         """Whether its partition is no longer this process's: attempts are still written, effects are not."""
 
     def answered(self) -> None:
-        """The request has ended, or nobody waits for it any more: what follows waits for the broker alone."""
+        """Nobody is kept waiting by it any more: its request has ended, takes long, or waits for its own endpoint."""
 
     def release(self) -> None:
         """All that the record caused is durable, or another durable record carries it: its offset may be passed."""
@@ -93,6 +94,15 @@ class Codec(Protocol):
 
     def encode_dead_letter(self, letter: DeadLetter) -> bytes:
         """For `retry-dlq`."""
+
+    def encode_event(self, event: Event) -> bytes:
+        """For `events`: what the pipeline itself has to tell."""
+
+    def decode_endpoint_state(self, value: bytes | None) -> EndpointState:
+        """Of a record of `endpoint-state`."""
+
+    def encode_endpoint_state(self, state: EndpointState) -> bytes:
+        """For `endpoint-state`."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -42,6 +42,9 @@ class Settings:
     egress_ca: str = ""
     egress_proxy: str = field(default="", repr=False)
     egress_http: bool = False
+    disable_after: str = "120h"
+    disable_attempts: int = 20
+    egress_name_servers: str = ""
     data_dir: Path = Path("data")
     instance_id: str = field(default_factory=socket.gethostname)
     health_port: int = 0

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.api.problems import not_found
 from pipeline.errors import PipelineError
 from pipeline.flow.event import Event
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.http.guard import EgressPolicy
 from pipeline.kafka.control import Change
@@ -37,6 +38,9 @@ class Directory(Protocol):
 
     def webhook_paths(self, tenant: str) -> Iterator[str]:
         """`tenant/webhook` of every webhook of the tenant."""
+
+    def states(self, paths: Sequence[str]) -> Awaitable[dict[str, EndpointState]]:
+        """What the senders know of the endpoints of these webhooks, where they know anything."""
 
 
 class Control(Protocol):

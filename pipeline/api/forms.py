@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Annotated, Any
 
 from pydantic import Field, StringConstraints
 
+from pipeline.api.certificates import CertificateForm, merged
 from pipeline.api.lists import Name, Strict
 from pipeline.api.problems import FieldError, invalid
+from pipeline.flow.deliver import ClientCertificate
 from pipeline.http.guard import EgressPolicy, check_url
 from pipeline.http.headers import check_customer_headers
 from pipeline.http.url_rules import Refusal as UrlRefusal
@@ -47,6 +49,7 @@ class WebhookPatch(Strict):
     max_in_flight: Annotated[int, Field(ge=1, le=MAX_IN_FLIGHT)] | None = None
     headers: dict[str, str | None] | None = Field(default=None, description="Sent with every request.")
     auth: AuthForm | None = None
+    client_certificate: CertificateForm | None = None
 
 
 class WebhookIn(WebhookPatch):
@@ -69,6 +72,7 @@ class Draft:
     headers: Mapping[str, str] = field(default_factory=dict)
     auth_type: str = ""
     secrets: Secrets = field(default_factory=lambda: Secrets({}))
+    client_certificate: ClientCertificate | None = None
     generated: Mapping[str, str] = field(default_factory=dict)
 
 
@@ -78,9 +82,11 @@ def filled(draft: Draft, form: WebhookPatch, profile: Profile, random: Callable[
     Raises `Refusal` (422) when the way to authenticate is none of the product's.
     """
     given = form.model_fields_set
-    plain = {name: _plain(name, getattr(form, name)) for name in given - {"headers", "auth"}}
+    plain = {name: _plain(name, getattr(form, name)) for name in given - {"headers", "auth", "client_certificate"}}
     headers = _merged(draft.headers, form.headers) if "headers" in given else draft.headers
     laid = replace(draft, **plain, headers=headers)
+    if "client_certificate" in given:
+        laid = replace(laid, client_certificate=merged(draft.client_certificate, form.client_certificate))
     if not (laid.events or laid.components):
         laid = replace(laid, events=profile.default_events)
     if not laid.auth_type:
@@ -88,10 +94,10 @@ def filled(draft: Draft, form: WebhookPatch, profile: Profile, random: Callable[
     return _authenticated(laid, form.auth, profile, random, given="auth" in given)
 
 
-def judge(draft: Draft, profile: Profile, policy: EgressPolicy) -> None:
-    """Raise `Refusal` (422) with all that the product or the platform does not accept."""
+def judge(draft: Draft, profile: Profile, policy: EgressPolicy, found: Sequence[FieldError] = ()) -> None:
+    """Raise `Refusal` (422) with all that the product or the platform does not accept, and what was `found` before."""
     errors = [*_name(draft, profile), *_url(draft, profile, policy), *_events(draft, profile), *_auth(draft, profile)]
-    errors += _headers(draft, profile)
+    errors += [*_headers(draft, profile), *_certificate(draft), *found]
     if errors:
         raise invalid(errors)
 
@@ -215,6 +221,12 @@ def _headers(draft: Draft, profile: Profile) -> list[FieldError]:
     reserved = {name.lower() for name in (scheme.headers if scheme else ())}
     refused = check_customer_headers(draft.headers, reserved)
     return [FieldError(f"/headers/{name}".removesuffix("/"), "header", reason) for name, reason in refused]
+
+
+def _certificate(draft: Draft) -> list[FieldError]:
+    if draft.client_certificate is None or not draft.url.lower().startswith("http:"):
+        return []
+    return [FieldError("/client_certificate", "https", "A client certificate can only be shown to an https:// URL")]
 
 
 _BLANK = Draft()

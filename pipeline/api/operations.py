@@ -44,7 +44,7 @@ OPERATIONS = (
     Operation("listTenants", "GET", _T, tenants.listed, Role.PLATFORM_ADMIN, 200, (422,)),
     Operation("getTenant", "GET", f"{_T}/{{tenant}}", tenants.show, Role.VIEWER, 200, (404,)),
     Operation("updateTenant", "PATCH", f"{_T}/{{tenant}}", tenants.change, Role.PLATFORM_ADMIN, 200, (404, 503)),
-    Operation("deleteTenant", "DELETE", f"{_T}/{{tenant}}", tenants.remove, Role.PLATFORM_ADMIN, 204, (404, 503)),
+    Operation("deleteTenant", "DELETE", f"{_T}/{{tenant}}", tenants.remove, Role.PLATFORM_ADMIN, 204, (404, 409, 503)),
     Operation("createWebhook", "POST", _W, webhooks.create, Role.MANAGER, 201, (404, 409, 503)),
     Operation("listWebhooks", "GET", _W, webhooks.listed, Role.VIEWER, 200, (404, 422)),
     Operation("getWebhook", "GET", f"{_W}/{{webhook}}", webhooks.show, Role.VIEWER, 200, (404,)),

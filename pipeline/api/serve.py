@@ -16,6 +16,7 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.api.app import create_app
 from pipeline.api.deps import Deps
+from pipeline.api.tenants import ensure_operations
 from pipeline.errors import SettingsError, Unreachable
 from pipeline.http.guard import EgressPolicy
 from pipeline.kafka.codec import Codec
@@ -23,7 +24,7 @@ from pipeline.kafka.control import ControlWriter
 from pipeline.kafka.ingest import EventIngest
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.table import Table
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.settings import Settings
 from pipeline.store.directory import Directory
 from pipeline.store.secrets import Vault
@@ -99,14 +100,29 @@ async def wired(settings: Settings) -> AsyncIterator[Wired]:
     """The parts over a real cluster; the place of the writer of control records is taken."""
     vault = Vault(settings.keys())
     with closing(await Codec.open(settings)) as codec:
-        async with Table(settings, (SUBSCRIPTIONS, TENANTS)) as table, ControlWriter(settings, codec, table) as control:
+        async with (
+            Table(settings, (SUBSCRIPTIONS, TENANTS), (ENDPOINT_STATE,)) as table,
+            ControlWriter(settings, codec, table) as control,
+        ):
             directory = Directory(table, codec)
             await directory.learn()
             publisher = Publisher(settings, timeout_s=ACK_S)
             try:
-                yield Wired(_deps(settings, vault, directory, control, EventIngest(codec, publisher)), control.ended)
+                deps = _deps(settings, vault, directory, control, EventIngest(codec, publisher))
+                await _prepare(deps, control)
+                yield Wired(deps, control.ended)
             finally:
                 await publisher.close()
+
+
+async def _prepare(deps: Deps, control: ControlWriter) -> None:
+    """Make what is always there. Raises `Unreachable`, and `Fenced` when a newer process has taken the place."""
+    try:
+        await ensure_operations(deps)
+    except Unreachable:
+        if control.ended.done():
+            raise control.ended.result() from None
+        raise
 
 
 def _deps(settings: Settings, vault: Vault, directory: Directory, control: ControlWriter, ingest: EventIngest) -> Deps:

@@ -9,10 +9,11 @@ from typing import Annotated
 
 from pydantic import BaseModel, Field, StringConstraints
 
-from pipeline.api.deps import DepsOf
+from pipeline.api.deps import Deps, DepsOf
 from pipeline.api.lists import Id, ListOf, Name, Strict, WindowOf, cursor, written_time
 from pipeline.api.problems import FieldError, Refusal, invalid
 from pipeline.errors import Undecodable
+from pipeline.flow.health import OPERATIONS
 from pipeline.flow.subscription import Tenant
 from pipeline.kafka.control import Removed
 from pipeline.profiles import PROFILES
@@ -60,11 +61,14 @@ async def create(body: TenantIn, deps: DepsOf) -> TenantOut:
     async with deps.control.hold(body.id):
         if deps.directory.tenant(body.id) is not None:
             raise Refusal(HTTPStatus.CONFLICT, f"There is a tenant {body.id} already.")
-        now = deps.clock()
-        key = deps.vault.new_tenant_key(body.id)
-        made = Tenant(body.id, body.name, body.profile, body.plan, body.programs, {}, key, now, now)
+        made = _made(body, deps)
         await deps.control.write(made)
     return shown(made)
+
+
+def _made(body: TenantIn, deps: Deps) -> Tenant:
+    now, key = deps.clock(), deps.vault.new_tenant_key(body.id)
+    return Tenant(body.id, body.name, body.profile, body.plan, body.programs, {}, key, now, now)
 
 
 async def listed(window: WindowOf, deps: DepsOf) -> ListOf[TenantOut]:
@@ -96,11 +100,21 @@ async def change(tenant: str, body: TenantPatch, deps: DepsOf) -> TenantOut:
 
 async def remove(tenant: str, deps: DepsOf) -> None:
     """Remove a tenant and all its webhooks. Its own key goes too: no secret of its webhooks can be read any more."""
+    if tenant == OPERATIONS:
+        raise Refusal(HTTPStatus.CONFLICT, f"Tenant {OPERATIONS} stays: its events tell what the pipeline notices.")
     async with deps.control.hold(tenant):
         with suppress(Undecodable):  # a record that cannot be read can be removed
             deps.tenant(tenant)
         webhooks = [path.partition("/")[2] for path in deps.directory.webhook_paths(tenant)]
         await deps.control.write(*(Removed(tenant, webhook) for webhook in webhooks), Removed(tenant))
+
+
+async def ensure_operations(deps: Deps) -> None:
+    """Make the tenant of the pipeline's own events, where it is not there yet. Raises `Unreachable`."""
+    async with deps.control.hold(OPERATIONS):
+        with suppress(Undecodable):  # a record that cannot be read is there, and is somebody's to look at
+            if deps.directory.tenant(OPERATIONS) is None:
+                await deps.control.write(_made(TenantIn(id=OPERATIONS, name="Operations", profile="standard"), deps))
 
 
 def shown(tenant: Tenant) -> TenantOut:

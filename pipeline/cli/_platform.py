@@ -145,6 +145,7 @@ def _environ(settings: Settings, keys: Keys) -> dict[str, str]:
         "EGRESS_HTTP": str(settings.egress_http).lower(),
         "EGRESS_CA": settings.egress_ca,
         "EGRESS_PROXY": settings.egress_proxy,
+        "EGRESS_NAME_SERVERS": settings.egress_name_servers,
     }
     return {**{f"PIPELINE_{name}": value for name, value in told.items()}, **keys.environ}
 

@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry
 from pipeline.cli._logs import log_attempt
 from pipeline.faults import Faults
 from pipeline.flow.deliver import Attempt
+from pipeline.flow.health import HealthRule
 from pipeline.flow.retry import Ladder
 from pipeline.http.client import DeliveryClient
 from pipeline.http.guard import EgressPolicy
@@ -39,6 +40,7 @@ from pipeline.store.secrets import Vault
 from pipeline.store.targets import ViewTargets
 from pipeline.workers.dead import Undertaker
 from pipeline.workers.delay import Delay
+from pipeline.workers.endpoints import Endpoints
 from pipeline.workers.handover import HandOver
 from pipeline.workers.mortal import mortal
 from pipeline.workers.repeats import Repeats
@@ -51,7 +53,7 @@ _SHARE = AT_ONCE * 3 // 4
 """Records of one partition that a sender works on at the same time: one whose endpoints hang leaves room for others."""
 _ATTEMPTS_LINGER_MS = 20
 """Nobody waits for an attempt's record: larger batches spare the broker and the sender most of their requests."""
-_VIEW = (topics.SUBSCRIPTIONS, topics.TENANTS)
+_VIEW, _FOLLOWED = (topics.SUBSCRIPTIONS, topics.TENANTS), (topics.ENDPOINT_STATE,)
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,7 +116,7 @@ async def _opened(
 async def router(place: Place) -> AsyncIterator[Wired]:
     """`events` in, `deliveries` out."""
     settings, writes = place.settings, (topics.DELIVERIES, topics.DEAD_LETTERS)
-    async with _opened(settings, writes) as (codec, publisher), Table(settings, _VIEW) as table:
+    async with _opened(settings, writes) as (codec, publisher), Table(settings, _VIEW, _FOLLOWED) as table:
         subscribers = ViewSubscribers(table, codec)
         worker = Router(codec, subscribers, Undertaker(codec, now_ms))
         learn = Learning(codec, lambda: table.heads)
@@ -137,26 +139,43 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
     """`deliveries` in, requests out, `attempts`, tiers and dead letters as they end."""
     settings, ladder = place.settings, Ladder.parse(place.settings.ladder)
     vault = Vault(settings.keys())
-    writes = (topics.ATTEMPTS, topics.DEAD_LETTERS, *(tier.topic for tier in ladder.tiers))
+    tiers = (tier.topic for tier in ladder.tiers)
+    writes = (topics.ATTEMPTS, topics.DEAD_LETTERS, topics.ENDPOINT_STATE, topics.EVENTS, topics.CLOCK, *tiers)
     policy = EgressPolicy.parse(settings.egress_allow, https_required=not settings.egress_http)
-    client = DeliveryClient(policy, ca_file=settings.egress_ca, proxy=settings.egress_proxy)
+    client = DeliveryClient(
+        policy,
+        ca_file=settings.egress_ca,
+        proxy=settings.egress_proxy,
+        name_servers=settings.egress_name_servers,
+        data_dir=settings.data_dir,
+    )
     opened, repeats = _opened(settings, writes, linger_ms=_ATTEMPTS_LINGER_MS), Repeats()
     async with (
         aclosing(client),
         opened as (codec, publisher),
-        Table(settings, _VIEW) as table,
+        Table(settings, _VIEW, _FOLLOWED) as table,
         AttemptLog(settings, codec) as attempts,
     ):
-        taking = TakingOver(attempts, repeats, lambda: len(stage.feed.tracker.partitions))
+        clock, targets = BrokerClock(), ViewTargets(table, codec, vault)
+        endpoints = Endpoints(
+            codec,
+            publisher,
+            HealthRule.parse(settings.disable_after, settings.disable_attempts),
+            ladder.tiers[0].wait_ms,
+            clock=lambda: clock.now_ms() if clock.known else now_ms(),
+            stored=lambda webhook: targets.states.of(webhook.path),
+        )
+        taking = TakingOver(attempts, repeats, lambda: len(stage.feed.tracker.partitions), endpoints.refresh)
         hand_over = HandOver(publisher, repeats, ladder)
         worker = Sender(
             codec,
-            ViewTargets(table, codec, vault),
+            targets,
             mortal(client, Faults.of(settings)),
             publisher,
             Undertaker(codec, now_ms),
             repeats,
             ladder,
+            endpoints,
             now_ms,
             random.random,
             _told(AttemptMeter(place.metrics)),
@@ -170,7 +189,8 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
         read = {"give_up": hand_over.give_up, "properties": SHORT_FETCHES, "share": _SHARE}
         source = await place.source("sender", (topics.DELIVERIES,), **read)
         stage = Stage(settings, source, process)
-        yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, (hand_over.run(),))
+        beside = hand_over.run(), endpoints.run(), tick(clock, publisher)
+        yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, beside)
 
 
 @asynccontextmanager

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -42,6 +43,11 @@ Secret = Annotated[
 Algorithm = Annotated[str | None, typer.Option(help="Which kind of secret to generate.", show_default=False)]
 Username = Annotated[str | None, typer.Option(help="For basic authentication.", show_default=False)]
 Password = Annotated[str | None, typer.Option(help=f"Its password. [env: {SECRET_VARIABLE}]", show_default=False)]
+ClientCertificate = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="For mutual TLS: a PEM chain; '' takes it away.", show_default=False),
+]
+ClientKey = Annotated[str | None, typer.Option(metavar="FILE", help="Its private key (PEM).", show_default=False)]
 
 
 @app.command("list")
@@ -90,6 +96,8 @@ def create(
     algorithm: Algorithm = None,
     username: Username = None,
     password: Password = None,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
     inactive: Annotated[bool, typer.Option("--inactive", help="Made, but not switched on.")] = False,
     output: Output = Format.TABLE,
     url: Url = None,
@@ -99,7 +107,8 @@ def create(
     """Make a webhook. A secret that is generated is shown this once."""
     auth = _auth(type=auth_type, secret=secret, algorithm=algorithm, username=username, password=password)
     plain = _given(url=target, name=name, events=event, components=component, rate=rate, max_in_flight=max_in_flight)
-    body = {**plain, **_headers(header), **auth, **({"active": False} if inactive else {})}
+    certificate = _certificate(client_certificate, client_key)
+    body = {**plain, **_headers(header), **auth, **certificate, **({"active": False} if inactive else {})}
     with rest(url, key, data_dir) as api:
         _output.record(api.post(_path(tenant), body), output)
 
@@ -121,6 +130,8 @@ def update(
     algorithm: Algorithm = None,
     username: Username = None,
     password: Password = None,
+    client_certificate: ClientCertificate = None,
+    client_key: ClientKey = None,
     output: Output = Format.TABLE,
     url: Url = None,
     key: Key = None,
@@ -129,7 +140,7 @@ def update(
     """Change what is given; all else stays, a secret too."""
     auth = _auth(type=auth_type, secret=secret, algorithm=algorithm, username=username, password=password)
     plain = _given(url=target, name=name, events=event, components=component, rate=rate, max_in_flight=max_in_flight)
-    body = {**plain, **_headers(header), **auth}
+    body = {**plain, **_headers(header), **auth, **_certificate(client_certificate, client_key)}
     if not body:
         raise UsageError("nothing to change: give an option such as --url or --event")
     with rest(url, key, data_dir) as api:
@@ -216,3 +227,20 @@ def _headers(lines: list[str] | None) -> dict[str, Any]:
     if wrong := next((line for line, (name, colon, _) in zip(lines, parts, strict=True) if not (name and colon)), None):
         raise UsageError(f"--header {wrong!r}: write 'Name: value'")
     return {"headers": {name.strip(): value.strip() or None for name, _, value in parts}}
+
+
+def _certificate(certificate: str | None, key: str | None) -> dict[str, Any]:
+    if certificate == "" and key is None:
+        return {"client_certificate": None}
+    files = (("certificate", "--client-certificate", certificate), ("private_key", "--client-key", key))
+    given = {field: _text(option, name) for field, option, name in files if name is not None}
+    return {"client_certificate": given} if given else {}
+
+
+def _text(option: str, name: str) -> str:
+    try:
+        return Path(name).read_text(encoding="utf-8")
+    except OSError as error:
+        raise UsageError(f"{option} {name!r}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{option} {name!r}: this is no PEM, which is text") from error

@@ -143,9 +143,20 @@ class Attempt:
     answers: Answers
 
 
+@dataclass(frozen=True, slots=True, repr=False)
+class ClientCertificate:
+    """Who the sender is to an endpoint that asks (mutual TLS): a chain, its leaf first, and the leaf's key, in PEM."""
+
+    certificate: str
+    private_key: str
+
+
 @dataclass(frozen=True, slots=True)
 class OutgoingRequest:
-    """A POST to an endpoint. `deadline_s` covers everything, from the name's look-up to the last byte of the answer."""
+    """A POST to an endpoint. `deadline_s` covers everything, from the name's look-up to the last byte of the answer.
+
+    `client_certificate` is shown to the URL's own origin alone, and only if it asks for one.
+    """
 
     url: str
     headers: tuple[tuple[str, str], ...]
@@ -153,6 +164,7 @@ class OutgoingRequest:
     deadline_s: float
     max_redirects: int = 0
     https_only: bool = False
+    client_certificate: ClientCertificate | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,7 +33,7 @@ class Subscription:
     `events` holds exact types, `prefix*` and `*`; `components` whole components of the product's catalogue. `rate` is
     requests per second. `generation` is raised by an activation and by an edit of URL or authentication; an
     endpoint's state of an older one counts for nothing. `headers` (sealed: a customer may put a token there) go with
-    every request.
+    every request; `client_certificate` (sealed, with its key) is shown to an endpoint that asks for one.
     """
 
     tenant: str
@@ -45,6 +45,7 @@ class Subscription:
     components: tuple[str, ...] = ()
     active: bool = True
     headers: Sealed | None = None
+    client_certificate: Sealed | None = None
     filter: str | None = None
     rate: float | None = None
     max_in_flight: int | None = None

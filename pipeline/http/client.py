@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
 import httpx
@@ -17,6 +18,7 @@ from pipeline.flow.deliver import Outcome, Verdict
 from pipeline.http.connector import GuardedConnector, tls_context
 from pipeline.http.faults import verdict_of
 from pipeline.http.guard import check_url
+from pipeline.http.identity import READY, Identities
 from pipeline.http.names import LOOKUP_DEADLINE_S, Lookup, NameServers
 from pipeline.http.proxy import EgressProxy
 from pipeline.http.redirects import FOLLOWED, hop_url, without_credentials
@@ -24,9 +26,7 @@ from pipeline.http.transport import Place, Post, PostTransport
 from pipeline.http.url_rules import Refusal
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    from pipeline.flow.deliver import OutgoingRequest
+    from pipeline.flow.deliver import ClientCertificate, OutgoingRequest
     from pipeline.http.guard import EgressPolicy
 
 MAX_READ = 64 * 1024
@@ -61,9 +61,10 @@ class _Answer:
 class DeliveryClient:
     """Sends deliveries. One for a process, made inside its running loop; close it with `aclose`.
 
-    `ca_file`: authorities (PEM) besides the usual ones. `proxy`: `http://[user:password@]host:port`. `lookup`
-    replaces the system's name servers. `limit_per_host`: connections to one host and port at a time, 0 for no limit.
-    Raises `SettingsError` when made with a `ca_file` or `proxy` that cannot be used.
+    `ca_file`: authorities (PEM) besides the usual ones. `proxy`: `http://[user:password@]host:port`. `name_servers`:
+    `ADDRESS:PORT …` to ask instead of the system's; `lookup` replaces them altogether. `limit_per_host`: connections
+    to one host and port at a time, 0 for no limit. `data_dir`: where files for client certificates are kept.
+    Raises `SettingsError` when made with a `ca_file`, `proxy` or `name_servers` that cannot be used.
     """
 
     def __init__(
@@ -72,14 +73,16 @@ class DeliveryClient:
         *,
         ca_file: str | Path = "",
         proxy: str = "",
+        name_servers: str = "",
         lookup: Lookup | None = None,
         lookup_deadline_s: float = LOOKUP_DEADLINE_S,
         limit_per_host: int = 0,
+        data_dir: str | Path = "data",
     ) -> None:
         self._policy = policy
         egress_proxy = EgressProxy.parse(proxy)
         tls = tls_context(ca_file)
-        self._names = None if lookup else NameServers()
+        self._names = None if lookup else NameServers(name_servers.replace(",", " ").split())
         connector = functools.partial(
             GuardedConnector,
             policy,
@@ -92,7 +95,9 @@ class DeliveryClient:
         # Two pools: what is reached only by the deployment's exemption may not lean on the rules for everyone.
         self._public = PostTransport(connector(), tls)
         self._allowed = PostTransport(connector(allowed_only=True), tls)
+        self._identities = Identities(Path(data_dir), ca_file)
         self._target = functools.lru_cache(maxsize=_REMEMBERED_URLS)(self._check)
+        self._presenting = functools.lru_cache(maxsize=READY)(self._check)
 
     async def send(self, request: OutgoingRequest) -> Outcome:
         """Send it and read the answer.
@@ -117,7 +122,11 @@ class DeliveryClient:
             await self._names.close()
 
     async def _deliver(self, request: OutgoingRequest, answer: _Answer) -> Verdict | None:
-        target = self._target(request.url, request.https_only)
+        certificate = request.client_certificate
+        if certificate is None:
+            target = self._target(request.url, request.https_only)
+        else:
+            target = self._presenting(request.url, request.https_only, certificate)
         if target is None:
             return Verdict.BLOCKED
         await _post(target, request.headers, request.body, answer)
@@ -138,11 +147,22 @@ class DeliveryClient:
             if target.canonical in visited:
                 return Verdict.REDIRECT
             visited.add(target.canonical)
-            here = target
-            await _post(here, request.headers if here.origin == first.origin else foreign, request.body, answer)
+            here, headers = target, foreign
+            if target.origin == first.origin:
+                here, headers = self._at_home(url, request) or target, request.headers
+            await _post(here, headers, request.body, answer)
         return None
 
-    def _check(self, url: str, https_only: bool) -> _Target | None:  # noqa: FBT001  # lru_cache's key
+    def _at_home(self, url: str, request: OutgoingRequest) -> _Target | None:
+        certificate = request.client_certificate
+        return self._presenting(url, request.https_only, certificate) if certificate else None
+
+    def _check(
+        self,
+        url: str,
+        https_only: bool,  # noqa: FBT001  # lru_cache's key
+        certificate: ClientCertificate | None = None,
+    ) -> _Target | None:
         checked = check_url(url, self._policy, https_only=https_only)
         if isinstance(checked, Refusal):
             return None
@@ -151,7 +171,8 @@ class DeliveryClient:
         if (connected.scheme, connected.raw_host, connected.port) != parts.origin:
             return None  # aiohttp would read another place than the guard did
         transport = self._allowed if checked.allowed_only else self._public
-        return _Target(Place.of(connected), checked.url, parts.origin, transport)
+        tls = self._identities.context(certificate) if certificate else None
+        return _Target(Place.of(connected, tls), checked.url, parts.origin, transport)
 
 
 async def _post(target: _Target, headers: tuple[tuple[str, str], ...], body: bytes, answer: _Answer) -> None:

@@ -16,6 +16,7 @@ from pipeline.errors import SettingsError
 from pipeline.http.answer import BoundedAnswer
 from pipeline.http.faults import Blocked
 from pipeline.http.guard import judge_address
+from pipeline.http.identity import plain_context
 from pipeline.http.names import LOOKUP_DEADLINE_S, GuardedResolver, Lookup
 from pipeline.http.proxy import EgressProxy, TargetUnreachable
 
@@ -108,9 +109,8 @@ def tls_context(extra_ca: str | Path = "") -> ssl.SSLContext:
 
     Raises `SettingsError` if the file cannot be used.
     """
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # checks the chain and the host name
+    context = plain_context()
     context.load_verify_locations(certifi.where())
-    context.set_alpn_protocols(["http/1.1"])
     if extra_ca:
         try:
             context.load_verify_locations(extra_ca)

@@ -58,8 +58,8 @@ class ProxyFailed(Fault):
 def verdict_of(error: BaseException) -> Verdict:
     """The verdict of a failed request.
 
-    `connect`: no connection, or it broke before an answer began. `protocol`: an answer began and is not a whole HTTP
-    response.
+    `connect`: no connection, or it broke before the head of an answer was whole. `protocol`: what came is no HTTP
+    response, or not all of one.
     """
     causes = _causes(error)
     for cause in causes:

@@ -16,6 +16,7 @@ import aiodns
 import pycares
 from aiohttp.abc import AbstractResolver, ResolveResult
 
+from pipeline.errors import SettingsError
 from pipeline.http.faults import Blocked, NotResolved
 from pipeline.http.guard import judge_address
 from pipeline.http.url_rules import is_localhost
@@ -24,8 +25,6 @@ if TYPE_CHECKING:
     from pipeline.http.guard import EgressPolicy
 
 LOOKUP_DEADLINE_S = 5.0
-MAX_LOOKUPS = 1000
-"""At the same time; more wait, within their deadline."""
 _TRY_S = 1.5
 _MAX_TRIED = 8
 """Addresses of one name that a connection tries; all are judged."""
@@ -37,20 +36,23 @@ Lookup = Callable[[str], Awaitable[Sequence[str]]]
 class NameServers:
     """Look-ups at the system's name servers (and its hosts file), or at those given as `host:port`.
 
-    Made inside a running loop.
+    There are never more of them than requests under way, and they do not wait for each other: a bound of their own,
+    shared by all, would let one tenant's names that never resolve keep everyone else's waiting.
+    Made inside a running loop. Raises `SettingsError` for one that is not so written.
     """
 
     def __init__(self, servers: Sequence[str] = ()) -> None:
         # Without the search list: a tenant's name is a whole name, and must not be tried inside our own domain.
         flags = pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES
-        self._dns = aiodns.DNSResolver(nameservers=list(servers) or None, timeout=_TRY_S, tries=2, flags=flags)
-        self._slots = asyncio.Semaphore(MAX_LOOKUPS)
+        try:
+            self._dns = aiodns.DNSResolver(nameservers=list(servers) or None, timeout=_TRY_S, tries=2, flags=flags)
+        except pycares.AresError as error:
+            raise SettingsError(f"egress name servers: {' '.join(servers)!r} is no list of ADDRESS:PORT") from error
 
     async def __call__(self, host: str) -> Sequence[str]:
         """See `Lookup`."""
         try:
-            async with self._slots:
-                answer = await self._dns.getaddrinfo(host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
+            answer = await self._dns.getaddrinfo(host, family=socket.AF_UNSPEC, type=socket.SOCK_STREAM)
         except aiodns.error.DNSError as error:
             raise NotResolved("The name could not be resolved") from error
         return [node.addr[0].decode() for node in answer.nodes]

@@ -49,9 +49,9 @@ class Place:
     """Tells the connector host, port and scheme. It is never sent."""
 
     @classmethod
-    def of(cls, url: yarl.URL) -> Place:
-        """Of an absolute URL, inside the running loop."""
-        way = aiohttp.ClientRequest("POST", url)
+    def of(cls, url: yarl.URL, tls: ssl.SSLContext | None = None) -> Place:
+        """Of an absolute URL, inside the running loop. `tls` instead of the connector's own context."""
+        way = aiohttp.ClientRequest("POST", url, ssl=tls or True)
         first = (("Host", way.headers["Host"]), ("Accept-Encoding", "identity"))
         return cls(httpx.URL(str(url)), httpx.Headers(first), f"POST {url.raw_path_qs} HTTP/1.1", first, way)
 

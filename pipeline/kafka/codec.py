@@ -23,6 +23,7 @@ from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import DeadLetter
 from pipeline.flow.deliver import Attempt, Delivery
 from pipeline.flow.event import Event
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka import cloudevents, records, schemas
 from pipeline.kafka.writers import Written, parsed, read, without_logical_types
@@ -118,6 +119,10 @@ class Codec:
         """A record of `tenants`. Raises `Undecodable`."""
         return self._decode("tenant", value, records.to_tenant)
 
+    def decode_endpoint_state(self, value: bytes | None) -> EndpointState:
+        """A record of `endpoint-state`. Raises `Undecodable`."""
+        return self._decode("endpoint_state", value, records.to_endpoint_state)
+
     def encode_event(self, event: Event) -> bytes:
         """A record of `events`."""
         return self._encode("event", records.from_event(event))
@@ -141,6 +146,10 @@ class Codec:
     def encode_tenant(self, tenant: Tenant) -> bytes:
         """A record of `tenants`."""
         return self._encode("tenant", records.from_tenant(tenant))
+
+    def encode_endpoint_state(self, state: EndpointState) -> bytes:
+        """A record of `endpoint-state`."""
+        return self._encode("endpoint_state", records.from_endpoint_state(state))
 
     def _encode(self, name: str, plain: dict[str, Any]) -> bytes:
         out = io.BytesIO()

@@ -114,8 +114,8 @@ class Poller:
     def _join_anew(self) -> None:
         """Replace a client that has died of a commit which it sent after its membership had ended."""
         _log.warning("joining the group anew")
-        self._consumer.close()
         self._drop(list(self._held))
+        self._consumer.close()
         self._consumer, self._commit = self._clients()
         self._stale, self._paused = False, frozenset()
         self._join()

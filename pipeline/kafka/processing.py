@@ -17,8 +17,8 @@ from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.tracker import Progress
 from pipeline.ports import Outgoing, Record, Work
 
-UNFINISHED = 1_000
-"""Records that a stage of this kind works on at the same time, at most."""
+UNFINISHED = 10_000
+"""Records that a stage of this kind works on at the same time, at most; most of them only wait."""
 _RETRY_S = 0.5
 _log = structlog.get_logger()
 

@@ -7,6 +7,7 @@ from typing import Any
 from pipeline.flow.deadletter import DeadLetter, Reason, Source
 from pipeline.flow.deliver import Answers, Attempt, Dead, Delivery, Done, Next, Origin, Retry, Skipped, Verdict
 from pipeline.flow.event import Event
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Auth, Sealed, Subscription, Tenant
 
 Plain = dict[str, Any]
@@ -159,6 +160,7 @@ def to_subscription(v: Plain) -> Subscription:
         components=tuple(v["components"]),
         active=v["active"],
         headers=_to_sealed(v["headers"]),
+        client_certificate=_to_sealed(v["client_certificate"]),
         filter=v["filter"],
         rate=v["rate"],
         max_in_flight=v["max_in_flight"],
@@ -181,6 +183,7 @@ def from_subscription(s: Subscription) -> Plain:
         "components": list(s.components),
         "active": s.active,
         "headers": _from_sealed(s.headers),
+        "client_certificate": _from_sealed(s.client_certificate),
         "filter": s.filter,
         "rate": s.rate,
         "max_in_flight": s.max_in_flight,
@@ -217,6 +220,44 @@ def from_tenant(t: Tenant) -> Plain:
         "limits": dict(t.limits),
     }
     return {**own, "data_key": _from_sealed(t.data_key), "created": t.created_ms, "updated": t.updated_ms}
+
+
+def to_endpoint_state(v: Plain) -> EndpointState:
+    """From `endpoint_state.avsc`."""
+    return EndpointState(
+        tenant=v["tenant"],
+        webhook=v["webhook"],
+        generation=v["generation"],
+        disabled=v["disabled"],
+        reason=v["reason"],
+        failing_since_ms=v["failing_since"],
+        failures=v["failures"],
+        warned_h=v["warned_h"],
+        breaker_until_ms=v["breaker_until"],
+        reserved_until_ms=v["reserved_until"],
+        capacity=v["capacity"],
+        last_verdict=v["last_verdict"],
+        time_ms=v["time"],
+    )
+
+
+def from_endpoint_state(s: EndpointState) -> Plain:
+    """To `endpoint_state.avsc`."""
+    return {
+        "tenant": s.tenant,
+        "webhook": s.webhook,
+        "generation": s.generation,
+        "disabled": s.disabled,
+        "reason": s.reason,
+        "failing_since": s.failing_since_ms,
+        "failures": s.failures,
+        "warned_h": s.warned_h,
+        "breaker_until": s.breaker_until_ms,
+        "reserved_until": s.reserved_until_ms,
+        "capacity": s.capacity,
+        "last_verdict": s.last_verdict,
+        "time": s.time_ms,
+    }
 
 
 def _to_headers(headers: list[Plain]) -> tuple[tuple[str, str], ...]:

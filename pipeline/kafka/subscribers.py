@@ -12,8 +12,9 @@ from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import Reason
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka.codec import Codec
+from pipeline.kafka.states import EndpointStates
 from pipeline.kafka.table import Table
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.ports import Tenancy
 from pipeline.profiles import PROFILES, Profile
 
@@ -25,7 +26,9 @@ _TYPES = 1_000
 
 
 class ViewSubscribers:
-    """Implements `ports.Subscribers` over a table of `subscriptions` and `tenants`.
+    """Implements `ports.Subscribers` over a table of `subscriptions`, `tenants` and `endpoint-state`.
+
+    A webhook that failures have disabled wants nothing: its events stay in the log.
 
     `unreadable` has the records that were met and could not be read, by topic and key, and why.
     """
@@ -34,6 +37,7 @@ class ViewSubscribers:
         self._table, self._codec = table, codec
         self._known: OrderedDict[str, Tenancy] = OrderedDict()
         self.unreadable: dict[tuple[str, str], str] = {}
+        self.states = EndpointStates(table, codec)
         table.watch(self._forget)
 
     @property
@@ -52,7 +56,9 @@ class ViewSubscribers:
         if held is None:
             return None
         made = self._tenancy(held)
-        if not made.unreadable:  # what cannot be read is looked at again: its schema may only be late
+        if not (
+            made.unreadable or self._late(tenant)
+        ):  # what cannot be read is looked at again: its schema may only be late
             self._known[tenant] = made
             if len(self._known) > _TENANTS:
                 self._known.popitem(last=False)
@@ -62,7 +68,7 @@ class ViewSubscribers:
     def warning(self) -> str | None:
         """What an operator should know; None when all could be read."""
         if not self.unreadable:
-            return None
+            return self.states.warning
         (topic, key), reason = next(iter(self.unreadable.items()))
         return f"{len(self.unreadable)} control records cannot be read; one is {key} of {topic}: {reason}"
 
@@ -85,7 +91,11 @@ class ViewSubscribers:
 
     def _matchers(self, tenant: str, profile: Profile) -> list[tuple[str, Callable[[str], bool]]]:
         every = (self._webhook(key) for key in self._table.keys(SUBSCRIPTIONS, tenant))
-        return [(held.webhook, profile.compile_matcher(held)) for held in every if held is not None and held.active]
+        wanted = (held for held in every if held is not None and held.active and not self.states.disable(held))
+        return [(held.webhook, profile.compile_matcher(held)) for held in wanted]
+
+    def _late(self, tenant: str) -> bool:
+        return any(self.states.late(key) for key in self._table.keys(SUBSCRIPTIONS, tenant))
 
     def _webhook(self, key: str) -> Subscription | None:
         held = self._readable(SUBSCRIPTIONS, key, self._codec.decode_subscription)
@@ -111,8 +121,11 @@ class ViewSubscribers:
         self.unreadable[topic, key] = reason
 
     def _forget(self, topic: str, key: str) -> None:
+        tenant = key.partition("/")[0]
+        if topic == ENDPOINT_STATE and not (tenant in self._known and self.states.switched(key)):
+            return
         self.unreadable.pop((topic, key), None)
-        self._known.pop(key.partition("/")[0], None)
+        self._known.pop(tenant, None)
 
 
 class _Wanting:

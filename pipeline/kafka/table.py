@@ -55,11 +55,15 @@ class _Rows:
 
 
 class Table:
-    """The newest record of every key of some compacted topics. Everything but the reading happens in the event loop."""
+    """The newest record of every key of some compacted topics. Everything but the reading happens in the event loop.
 
-    def __init__(self, settings: Settings, topics: tuple[str, ...]) -> None:
-        self._topics = topics
-        self._rows = {topic: _Rows() for topic in topics}
+    `followed` topics are read to their end at the beginning like the others; later nobody waits for them: `ends` leaves
+    them out.
+    """
+
+    def __init__(self, settings: Settings, topics: tuple[str, ...], followed: tuple[str, ...] = ()) -> None:
+        self._topics, self._followed = (*topics, *followed), frozenset(followed)
+        self._rows = {topic: _Rows() for topic in self._topics}
         self._positions: dict[Partition, int] = {}
         self._waiting: list[tuple[dict[Partition, int], asyncio.Future[None]]] = []
         self.heads: set[bytes] = set()
@@ -79,7 +83,7 @@ class Table:
         self._consumer.assign([TopicPartition(topic, number, 0) for topic, number in partitions])
         self._thread.start()
         try:
-            await self.caught_up(await self.ends())
+            await self.caught_up(await asyncio.to_thread(self._ends_of, partitions))
         except BaseException:
             await self._close()
             raise
@@ -119,7 +123,10 @@ class Table:
 
     def ask_ends(self) -> dict[Partition, int]:
         """`ends`, for a caller in a thread of its own."""
-        asked = {TopicPartition(*partition): OffsetSpec.latest() for partition in self._partitions()}
+        return self._ends_of([place for place in self._partitions() if place[0] not in self._followed])
+
+    def _ends_of(self, partitions: list[Partition]) -> dict[Partition, int]:
+        asked = {TopicPartition(*partition): OffsetSpec.latest() for partition in partitions}
         level = IsolationLevel.READ_COMMITTED
         try:
             answers = self._asker.list_offsets(asked, isolation_level=level, request_timeout=_ASK_S)

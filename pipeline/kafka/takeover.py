@@ -147,11 +147,14 @@ class _Taken:
 class TakingOver:
     """Stands before a stage's work and lets the records of a partition pass when it has been taken over.
 
-    `holds` says how many partitions this process has: what it remembers is shared by them.
+    `holds` says how many partitions this process has: what it remembers is shared by them. `begun` is called when a
+    partition has come.
     """
 
-    def __init__(self, log: AttemptLog, repeats: Repeats, holds: Callable[[], int]) -> None:
-        self._log, self._repeats, self._holds = log, repeats, holds
+    def __init__(
+        self, log: AttemptLog, repeats: Repeats, holds: Callable[[], int], begun: Callable[[], None] = lambda: None
+    ) -> None:
+        self._log, self._repeats, self._holds, self._begun = log, repeats, holds, begun
         self._work: Callable[[Batch], Awaitable[None]]
         self._fail: Fail
         self._taken: dict[int, _Taken] = {}
@@ -199,6 +202,7 @@ class TakingOver:
                 taken.held.append((record, progress))
 
     def _begin(self, record: Record, progress: Progress) -> _Taken:
+        self._begun()
         taken = self._taken[record.partition] = _Taken(progress, record.offset)
         task = asyncio.create_task(self._take_over(record.partition, taken))
         self._tasks.add(task)

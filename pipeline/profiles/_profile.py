@@ -9,7 +9,7 @@ from typing import Literal, Protocol
 import orjson
 
 from pipeline.flow.deadletter import Reason
-from pipeline.flow.deliver import Next, Outcome, Verdict
+from pipeline.flow.deliver import ClientCertificate, Next, Outcome, Verdict
 from pipeline.flow.event import Event
 from pipeline.flow.retry import Ladder
 from pipeline.flow.subscription import Subscription, Tenant
@@ -161,7 +161,14 @@ class Profile:
         """Whether the webhook wants events of this type."""
         return self.compile_matcher(subscription)(event_type)
 
-    def prepare(self, url: str, auth_type: str, secrets: Mapping[str, str], headers: Headers = ()) -> Prepared:
+    def prepare(
+        self,
+        url: str,
+        auth_type: str,
+        secrets: Mapping[str, str],
+        headers: Headers = (),
+        certificate: ClientCertificate | None = None,
+    ) -> Prepared:
         """All of a webhook's requests that does not change from one to the next. `headers` are the customer's own.
 
         Raises `ValueError` for a scheme or secrets that the product would have refused.
@@ -170,7 +177,8 @@ class Profile:
         if scheme is None or scheme.refusal(secrets):
             raise ValueError(f"{self.name} cannot authenticate by {auth_type} with these secrets")
         own = without(headers, (*OURS, *scheme.headers))
-        return Prepared(url, scheme.signer(secrets), own, self.deadline_s, self.max_redirects, self.https_only)
+        sign = scheme.signer(secrets)
+        return Prepared(url, sign, own, self.deadline_s, self.max_redirects, self.https_only, certificate)
 
     def judge(self, outcome: Outcome) -> Verdict:
         """What the attempt came to, by the product's rule of acknowledgement."""

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from importlib.metadata import version
 
-from pipeline.flow.deliver import Delivery, OutgoingRequest
+from pipeline.flow.deliver import ClientCertificate, Delivery, OutgoingRequest
 from pipeline.profiles._scheme import Headers, Signer
 
 USER_AGENT = f"WebhookPipeline/{version('webhook-pipeline')}"
@@ -34,6 +34,7 @@ class Prepared:
     deadline_s: float
     max_redirects: int
     https_only: bool
+    client_certificate: ClientCertificate | None = None
 
     def request(self, delivery: Delivery, timestamp_s: int, extra: Headers = ()) -> OutgoingRequest:
         """The POST of this attempt, stamped with `timestamp_s` (seconds since the epoch) and signed for it.
@@ -43,7 +44,15 @@ class Prepared:
         timestamp = str(timestamp_s)
         stamped = (("webhook-id", delivery.id), ("webhook-timestamp", timestamp))
         headers = (*ALWAYS, *stamped, *extra, *self.sign(delivery.id, timestamp, delivery.body), *self.own)
-        return OutgoingRequest(self.url, headers, delivery.body, self.deadline_s, self.max_redirects, self.https_only)
+        return OutgoingRequest(
+            self.url,
+            headers,
+            delivery.body,
+            self.deadline_s,
+            self.max_redirects,
+            self.https_only,
+            self.client_certificate,
+        )
 
 
 def without(headers: Headers, taken: Iterable[str]) -> Headers:

@@ -1,20 +1,26 @@
-"""What the API looks up: tenants and webhooks by their ids, and both in the order of their making, newest first."""
+"""What the API looks up: tenants and webhooks by their ids, and both in the order of their making, newest first.
+
+And how the webhooks' endpoints fare, as far as the senders have said.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left, insort
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import Generic, TypeVar
 
 import structlog
 
-from pipeline.errors import Undecodable
+from pipeline.errors import Undecodable, Unreachable
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka.codec import Codec
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.states import EndpointStates
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.store.targets import View, not_ours
 
 _log = structlog.get_logger()
@@ -64,6 +70,7 @@ class Directory:
 
     def __init__(self, view: View, codec: Codec) -> None:
         self._view, self._codec = view, codec
+        self._states = EndpointStates(view, codec)
         self._tenants: _Order | None = None
         self._webhooks: OrderedDict[str, _Order] = OrderedDict()
         view.watch(self._changed)
@@ -104,11 +111,22 @@ class Directory:
         """`tenant/webhook` of every webhook of the tenant."""
         return self._view.keys(SUBSCRIPTIONS, tenant)
 
+    async def states(self, paths: Sequence[str]) -> dict[str, EndpointState]:
+        """What the senders know of the endpoints of these webhooks; those of which they know nothing are left out.
+
+        A sender of a newer version may have brought another schema: while it cannot be learned, it has said nothing.
+        """
+        with suppress(Unreachable):
+            await self._codec.learn(not_ours(self._codec, (self._view.get(ENDPOINT_STATE, path) for path in paths)))
+        return {path: state for path in paths if (state := self._states.of(path)) is not None}
+
     def _ordered(self, ids: Iterator[str], get: Callable[[str], T | None]) -> _Order:
         held = [(record.created_ms, key) for key in ids if (record := _readable(get, key)) is not None]
         return _Order(sorted((-created_ms, key) for created_ms, key in held), {key: made for made, key in held})
 
     def _changed(self, topic: str, key: str) -> None:
+        if topic not in (TENANTS, SUBSCRIPTIONS):
+            return
         tenant, _, webhook = key.partition("/")
         order = self._tenants if topic == TENANTS else self._webhooks.get(tenant)
         if order is None:

@@ -17,9 +17,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from pipeline.errors import PipelineError, SettingsError
+from pipeline.flow.deliver import ClientCertificate
 from pipeline.flow.subscription import Sealed, Tenant
 
-DATA_KEY, AUTH, HEADERS = "data_key", "auth", "headers"
+DATA_KEY, AUTH, HEADERS, CLIENT_CERTIFICATE = "data_key", "auth", "headers", "client_certificate"
 """The fields that are sealed: part of the associated data."""
 
 KEY_BYTES = 32
@@ -149,6 +150,24 @@ def open_headers(vault: Vault, tenant: str, webhook: str, sealed: Sealed | None)
         return {}
     held: dict[str, str] = orjson.loads(vault.open(sealed, tenant=tenant, webhook=webhook, field=HEADERS))
     return held
+
+
+def seal_client_certificate(
+    vault: Vault, tenant: str, webhook: str, certificate: ClientCertificate | None, version: int
+) -> Sealed | None:
+    """The box of `Subscription.client_certificate`; None for none."""
+    if certificate is None:
+        return None
+    plain = orjson.dumps({"certificate": certificate.certificate, "private_key": certificate.private_key})
+    return vault.seal(plain, tenant=tenant, webhook=webhook, field=CLIENT_CERTIFICATE, version=version)
+
+
+def open_client_certificate(vault: Vault, tenant: str, webhook: str, sealed: Sealed | None) -> ClientCertificate | None:
+    """The webhook's client certificate, if it has one. Raises `Unreadable`."""
+    if sealed is None:
+        return None
+    held = orjson.loads(vault.open(sealed, tenant=tenant, webhook=webhook, field=CLIENT_CERTIFICATE))
+    return ClientCertificate(held["certificate"], held["private_key"])
 
 
 def _place(tenant: str, webhook: str, field: str, version: int) -> bytes:

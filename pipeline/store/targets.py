@@ -12,10 +12,11 @@ from pipeline.errors import Undecodable, Unreachable
 from pipeline.flow.deadletter import Reason
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka.codec import Codec
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.states import EndpointStates
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.ports import Target
 from pipeline.profiles import PROFILES, Profile
-from pipeline.store.secrets import Secrets, Unreadable, Vault, open_auth, open_headers
+from pipeline.store.secrets import Secrets, Unreadable, Vault, open_auth, open_client_certificate, open_headers
 
 READY = 10_000
 """How many webhooks are kept ready."""
@@ -26,7 +27,10 @@ _ASKS = 5
 
 
 class View(Protocol):
-    """The newest records of `subscriptions` and `tenants`, still encoded (`pipeline.kafka.table.Table`)."""
+    """The newest records of `subscriptions`, `tenants` and `endpoint-state`, still encoded.
+
+    It is a `pipeline.kafka.table.Table`.
+    """
 
     def get(self, topic: str, key: str) -> bytes | None:
         """The record of that key."""
@@ -57,7 +61,11 @@ class _Ready(NamedTuple):
 
 
 class ViewTargets:
-    """Implements `ports.Targets` over a view. What it finds can be sent to: active, its tenant there and fit for it."""
+    """Implements `ports.Targets` over a view.
+
+    What it finds can be sent to: active, not disabled by failures, its tenant there and fit for it. `states` is what
+    the view has of the endpoints.
+    """
 
     def __init__(
         self,
@@ -71,6 +79,7 @@ class ViewTargets:
         self._ready: OrderedDict[tuple[str, str], _Ready] = OrderedDict()
         self._doubts: list[tuple[str, str]] = []
         self._asking, self._asked = asyncio.Lock(), 0
+        self.states = EndpointStates(view, codec)
         view.watch(self._forget)
 
     def find(self, tenant: str, webhook: str) -> Target | None:
@@ -85,6 +94,8 @@ class ViewTargets:
             ready = self._make(tenant, webhook)
             if ready is None:
                 return None
+            if self.states.late(ready.target.subscription.path):  # it is looked at again when its schema is known
+                return ready.target
             self._ready[key] = ready
             if len(self._ready) > READY:
                 self._ready.popitem(last=False)
@@ -125,21 +136,22 @@ class ViewTargets:
         return held
 
     def _made(self, held: Subscription, tenant: Tenant | None) -> _Ready | None:
-        if not held.active:
+        if not held.active or self.states.disable(held):
             return None
         profile = None if tenant is None else _product(tenant)
         vault = None if tenant is None or profile is None or profile.unmet(tenant) else self._vault.tenant_vault(tenant)
         if (
             profile is None
             or vault is None
-            or not all(vault.knows(box) for box in (held.auth.sealed, held.headers) if box)
+            or not all(vault.knows(box) for box in (held.auth.sealed, held.headers, held.client_certificate) if box)
         ):
             self._doubts.append((held.tenant, held.webhook))
             return None
         try:
             secrets = open_auth(vault, held.tenant, held.webhook, held.auth.sealed).at(self._now_ms())
             headers = tuple(open_headers(vault, held.tenant, held.webhook, held.headers).items())
-            prepared = profile.prepare(held.url, held.auth.type, secrets.in_force(), headers)
+            certificate = open_client_certificate(vault, held.tenant, held.webhook, held.client_certificate)
+            prepared = profile.prepare(held.url, held.auth.type, secrets.in_force(), headers, certificate)
         except (Unreadable, ValueError, TypeError, KeyError) as error:  # the keys are known: the record is at fault
             raise Undecodable(Reason.INVALID, f"webhook {held.path} cannot be used: {_words(error)}") from error
         return _Ready(Target(held, profile, prepared), _until(secrets))
@@ -191,9 +203,12 @@ class ViewTargets:
                 await asyncio.sleep(self._pause_s)
 
     def _forget(self, topic: str, key: str) -> None:
+        tenant, _, webhook = key.partition("/")
         if topic == SUBSCRIPTIONS:
-            tenant, _, webhook = key.partition("/")
             self._ready.pop((tenant, webhook), None)
+        elif topic == ENDPOINT_STATE:
+            if (tenant, webhook) in self._ready and self.states.switched(key):
+                del self._ready[tenant, webhook]
         elif topic == TENANTS:
             for path in self._view.keys(SUBSCRIPTIONS, key):
                 self._ready.pop((key, path.partition("/")[2]), None)

@@ -18,7 +18,9 @@ from pipeline.workers.repeats import Copy, Repeats
 
 AFTER_S = 20.0
 """A request in flight for longer is handed over. Products allow up to 60 seconds (inspectorio)."""
-_SWEEP_S = 1.0
+_ASIDE_S = 0.25
+"""A request in flight for longer leaves its place to others: what waits for it waits for one endpoint alone."""
+_SWEEP_S = 0.25
 _REPORTS_S = 5.0
 """A partition that is given up waits for its carriers' reports this long, on top of what its requests had."""
 _LOOK_S = 0.01
@@ -43,15 +45,18 @@ class HandOver:
     after_s: float = AFTER_S
 
     async def run(self) -> NoReturn:
-        """Look once a second, until cancelled."""
+        """Look four times a second, until cancelled."""
         while True:
             await asyncio.sleep(_SWEEP_S)
             await self.sweep()
 
     async def sweep(self) -> None:
-        """Hand over what has been in flight for too long; return when that is durable."""
-        before_s = time.monotonic() - self.after_s
-        await self._hand_over(copy for copy in self.repeats.under_way if copy.since_s <= before_s)
+        """Set aside what takes long, hand over what takes too long; return when that is durable."""
+        now_s, sent = time.monotonic(), [copy for copy in self.repeats.under_way if copy.request is not None]
+        for copy in sent:
+            if copy.since_s <= now_s - _ASIDE_S:
+                copy.work.answered()
+        await self._hand_over(copy for copy in sent if copy.since_s <= now_s - self.after_s)
 
     async def give_up(self, partitions: Collection[tuple[str, int]]) -> None:
         """Hand over every request of these partitions; return when that is durable, or has taken too long.

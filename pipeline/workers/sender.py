@@ -15,6 +15,7 @@ from pipeline.ports import Client, Clock, Codec, Outgoing, Publisher, Record, Ta
 from pipeline.profiles import masked_headers
 from pipeline.workers.carriage import carried, to_headers
 from pipeline.workers.dead import Undertaker
+from pipeline.workers.endpoints import Endpoint, Endpoints
 from pipeline.workers.repeats import Copy, Repeats, Standing
 
 ATTEMPTS = "attempts"
@@ -44,6 +45,7 @@ class Sender:
     undertaker: Undertaker
     repeats: Repeats
     ladder: Ladder
+    endpoints: Endpoints
     clock: Clock
     random: Callable[[], float]
     on_attempt: Callable[[Attempt], None]
@@ -88,7 +90,14 @@ class Sender:
         if not copy.work.open:
             self.repeats.give_up(copy)
             return
-        attempt = _skipped(copy, self.clock()) if target is None else await self._sent(copy, target)
+        endpoint = None if target is None else self.endpoints.of(target.subscription)
+        if target is None or endpoint is None or endpoint.disabled:
+            attempt = _skipped(copy, self.clock())
+        elif (slot_ms := await self._turn_of(copy, endpoint)) or not copy.work.open:
+            await self._postpone(copy, endpoint, slot_ms)
+            return
+        else:
+            attempt = await self._sent(copy, target, endpoint)
         copy.work.answered()
         value, record = self.codec.encode_attempt(attempt), copy.record
         await self.publisher.publish(Outgoing(ATTEMPTS, record.key, value, partition=record.partition))
@@ -100,6 +109,26 @@ class Sender:
             await self._carry_out(copy, attempt.next, attempt)
         self.repeats.finish(copy)
         copy.work.release()
+
+    async def _turn_of(self, copy: Copy, endpoint: Endpoint) -> float:
+        """0 when the delivery may go now, perhaps after a wait in memory; else its slot on the ladder."""
+        slot_ms = self.endpoints.enter(endpoint, copy.carriage.slot_ms)
+        if slot_ms:
+            copy.work.answered()  # in nobody's way while it waits
+            slot_ms = await self.endpoints.wait(endpoint, slot_ms, copy.work)
+        return slot_ms
+
+    async def _postpone(self, copy: Copy, endpoint: Endpoint, slot_ms: float) -> None:
+        """The endpoint can take no more now: the delivery waits on the ladder for its turn. No attempt is made."""
+        if not slot_ms:
+            self.endpoints.give_back(endpoint)
+        if copy.work.open:
+            hop, wait_ms = copy.carriage.hop + 1, self.endpoints.sleep_ms(slot_ms)
+            carriage = replace(copy.carriage, hop=hop, wait_ms=wait_ms, slot_ms=int(slot_ms))
+            topic = self.ladder.next_tier(wait_ms).topic
+            await self.publisher.publish(Outgoing(topic, copy.record.key, copy.record.value, to_headers(carriage)))
+            copy.work.release()
+        self.repeats.give_up(copy)
 
     async def _set_aside(self, copy: Copy, error: Undecodable) -> None:
         """The webhook's own record cannot be read: its deliveries are dead letters, and nobody else's."""
@@ -133,7 +162,7 @@ class Sender:
         target = self.targets.find(copy.delivery.tenant, copy.delivery.webhook)
         return target if target is not None and target.subscription.active else None
 
-    async def _sent(self, copy: Copy, target: Target) -> Attempt:
+    async def _sent(self, copy: Copy, target: Target, endpoint: Endpoint) -> Attempt:
         """Make the request; what its end means is the product's to say."""
         started_ms = self.clock()
         request = target.prepared.request(copy.delivery, started_ms // 1000)
@@ -141,6 +170,7 @@ class Sender:
         outcome = await self.client.send(request)
         copy.request = None
         verdict = target.profile.judge(outcome)
+        self.endpoints.leave(endpoint, verdict, outcome.duration_ms)
         then = target.profile.next_step(
             verdict, outcome, copy.delivery.attempt, jitter=self.random(), now_ms=self.clock(), ladder=self.ladder
         )

@@ -21,7 +21,7 @@ from pipeline.http.guard import EgressPolicy
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.control import Change, Removed
 from pipeline.kafka.schemas import SUBJECTS
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.store.directory import Directory
 from pipeline.store.secrets import Vault
 from tests.prepared import ADMIN_KEY
@@ -40,8 +40,8 @@ class MemoryView:
     """The newest records of the control topics, in memory."""
 
     def __init__(self) -> None:
-        self.records: dict[str, dict[str, bytes]] = {SUBSCRIPTIONS: {}, TENANTS: {}}
-        self.offsets = {SUBSCRIPTIONS: 0, TENANTS: 0}
+        self.records: dict[str, dict[str, bytes]] = {SUBSCRIPTIONS: {}, TENANTS: {}, ENDPOINT_STATE: {}}
+        self.offsets = dict.fromkeys(self.records, 0)
         self._watchers: list[Callable[[str, str], None]] = []
         self.asked = 0
         self.on_asked: Callable[[], None] = lambda: None
@@ -80,7 +80,7 @@ class MemoryView:
         """Where the topics end; counted."""
         self.asked += 1
         self.on_asked()
-        return {(topic, 0): offset for topic, offset in self.offsets.items()}
+        return {(topic, 0): offset for topic, offset in self.offsets.items() if topic != ENDPOINT_STATE}
 
     async def caught_up(self, ends: dict[tuple[str, int], int]) -> None:
         """Nothing to wait for."""

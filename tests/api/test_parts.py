@@ -12,7 +12,7 @@ from pipeline.flow.subscription import Auth, Subscription, Tenant
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.control import ControlWriter, Removed
 from pipeline.kafka.table import Table
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.store.targets import View
 from tests.api.parts import MemoryControl, MemoryView, offline_codec
 from tests.prepared import codec_of
@@ -33,7 +33,7 @@ async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     settings = request.getfixturevalue("settings")
     async with (
         codec_of(settings) as codec,
-        Table(settings, (SUBSCRIPTIONS, TENANTS)) as table,
+        Table(settings, (SUBSCRIPTIONS, TENANTS), (ENDPOINT_STATE,)) as table,
         ControlWriter(settings, codec, table) as control,
     ):
         yield World(table, control, codec)

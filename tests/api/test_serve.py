@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import aclosing, asynccontextmanager
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -12,14 +13,18 @@ import pytest
 
 from pipeline.api.serve import serve
 from pipeline.errors import Fenced, SettingsError
+from pipeline.flow.health import OPERATIONS, EndpointState
+from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.subscribers import ViewSubscribers
 from pipeline.kafka.table import Table
 from pipeline.kafka.tail import tail
-from pipeline.kafka.topics import EVENTS, SUBSCRIPTIONS, TENANTS
-from pipeline.ports import Record
+from pipeline.kafka.topics import ENDPOINT_STATE, EVENTS, SUBSCRIPTIONS, TENANTS
+from pipeline.ports import Outgoing, Record
 from pipeline.settings import Settings
 from pipeline.store.secrets import Vault
 from pipeline.store.targets import ViewTargets
 from tests.api.conftest import URL
+from tests.kafka.live import eventually
 from tests.prepared import ADMIN_KEY, codec_of
 
 HEADERS = {"Authorization": f"Bearer {ADMIN_KEY}"}
@@ -48,13 +53,72 @@ async def test_what_the_api_writes_the_sender_can_use(settings: Settings) -> Non
         tenant = {"id": "live", "name": "Live", "profile": "standard"}
         assert (await client.post("/v1/tenants", json=tenant)).status_code == 201
         made = (await client.post("/v1/tenants/live/webhooks", json={"url": URL, "events": ["*"]})).json()
-        async with Table(settings, (SUBSCRIPTIONS, TENANTS)) as table, codec_of(settings) as codec:
+        async with Table(settings, (SUBSCRIPTIONS, TENANTS), (ENDPOINT_STATE,)) as table, codec_of(settings) as codec:
             targets = ViewTargets(table, codec, Vault(settings.keys()))
             assert targets.find("live", made["id"]) is not None
             assert (await client.delete("/v1/tenants/live")).status_code == 204
             await table.caught_up(await table.ends())
             assert targets.find("live", made["id"]) is None
     task.result()
+
+
+async def test_what_senders_write_of_an_endpoint_is_heeded(settings: Settings) -> None:
+    """A disabled webhook is shown as such and neither routed nor sent to, until its activation leaves that behind."""
+    async with (
+        serving(settings) as (client, _),
+        codec_of(settings) as codec,
+        Table(settings, (SUBSCRIPTIONS, TENANTS), (ENDPOINT_STATE,)) as table,
+        _publisher(settings) as publisher,
+    ):
+        tenant = {"id": "fares", "name": "Fares", "profile": "standard"}
+        assert (await client.post("/v1/tenants", json=tenant)).status_code == 201
+        webhook = (await client.post("/v1/tenants/fares/webhooks", json={"url": URL, "events": ["*"]})).json()["id"]
+        await table.caught_up(await table.ends())
+        path, place = f"fares/{webhook}", f"/v1/tenants/fares/webhooks/{webhook}"
+        subscribers, targets = ViewSubscribers(table, codec), ViewTargets(table, codec, Vault(settings.keys()))
+
+        def wanted() -> bool:
+            found = subscribers.of("fares")
+            return found is not None and found.wanting("a.b") == (webhook,)
+
+        async def told(state: EndpointState) -> None:
+            value = codec.encode_endpoint_state(state)
+            await publisher.publish(Outgoing(ENDPOINT_STATE, path.encode(), value))
+            await eventually(lambda: targets.states.of(path) == state)
+
+        assert wanted()
+        disabled = EndpointState("fares", webhook, 1, disabled=True, reason="gone", failures=1, time_ms=1)
+        await told(disabled)
+        assert (wanted(), targets.find("fares", webhook)) == (False, None)
+        shown = (await client.get(place)).json()
+        assert (shown["status"], shown["state"]["reason"]) == ("disabled", "gone")
+        activated = (await client.post(f"{place}/activate")).json()
+        assert (activated["status"], activated["state"]["failures"]) == ("active", 0)
+        await table.caught_up(await table.ends())
+        assert wanted()
+        await told(replace(disabled, failures=2))
+        assert wanted()
+        assert targets.find("fares", webhook) is not None
+
+
+async def test_the_pipeline_s_own_tenant_is_there(settings: Settings) -> None:
+    """From its first start on the API has tenant `_operations`, and the next start leaves it as it is."""
+    made = []
+    for _ in range(2):
+        async with serving(settings) as (client, _):
+            made.append((await client.get(f"/v1/tenants/{OPERATIONS}")).json())
+            assert (await client.delete(f"/v1/tenants/{OPERATIONS}")).status_code == 409
+    assert made[0] == made[1]
+    assert made[0]["profile"] == "standard"
+
+
+@asynccontextmanager
+async def _publisher(settings: Settings) -> AsyncIterator[Publisher]:
+    publisher = Publisher(settings)
+    try:
+        yield publisher
+    finally:
+        await publisher.close()
 
 
 async def test_an_accepted_event_is_on_kafka(settings: Settings) -> None:

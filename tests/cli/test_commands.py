@@ -9,10 +9,12 @@ import sys
 from pathlib import Path
 
 import pytest
+import trustme
 
 from pipeline.flow.event import Event
 from tests.api.parts import Parts
 from tests.cli.conftest import Command
+from tests.http.mutual import client_certificate
 
 _numbers = itertools.count()
 URL = "https://example.com/hook"
@@ -68,6 +70,23 @@ def test_a_refusal_names_field_and_reason(api: Command) -> None:
     api("tenants", "create", "bb", "--profile", "bugbounty", "--programs", "1")
     said = api.refused("webhooks", "create", "bb", "--url", "http://example.com/")
     assert said == "url: The provided URL must be in HTTPS.; events: Select at least one event."
+
+
+def test_a_client_certificate_comes_from_files(api: Command, tenant: str) -> None:
+    """Certificate and key are files; an empty name takes them away; a file that cannot be read is named."""
+    held = client_certificate(trustme.CA(), "acme")
+    Path("tls.crt").write_text(held.certificate, encoding="utf-8")
+    Path("tls.key").write_text(held.private_key, encoding="utf-8")
+    Path("tls.der").write_bytes(b"\x30\x82\xff")
+    files = ("--client-certificate", "tls.crt", "--client-key", "tls.key")
+    made = api("webhooks", "create", tenant, "--url", URL, "--event", "*", *files, "-o", "json").json
+    assert "CN=acme" in made["client_certificate"]["subject"]
+    update = ("webhooks", "update", tenant, made["id"])
+    assert api(*update, "--client-certificate", "", "-o", "json").json["client_certificate"] is None
+    assert api(*update, *files, "-o", "json").json["client_certificate"] == made["client_certificate"]
+    assert "'none.key': No such file" in api.refused(*update, "--client-key", "none.key")
+    assert "'tls.der': this is no PEM" in api.refused(*update, "--client-certificate", "tls.der")
+    assert "client_certificate.private_key: This must be" in api.refused(*update, "--client-key", "tls.crt")
 
 
 def test_a_secret_need_not_stand_on_the_command_line(

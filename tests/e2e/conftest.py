@@ -24,14 +24,20 @@ def settings(cluster: LiveCluster, tmp_path: Path) -> Settings:
     )
 
 
+@pytest.fixture(scope="session")
+def sealing() -> str:
+    """One key for all modules: deliveries that one of them leaves on the ladder are met by the next one's sender."""
+    return f"test:{base64.b64encode(os.urandom(32)).decode()}"
+
+
 @pytest.fixture(scope="module")
-def flow(cluster: LiveCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
+def flow(cluster: LiveCluster, sealing: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Flow]:
     """Router, sender and delay at work on the run's broker, for one module: groups are free again after it."""
     folder = tmp_path_factory.mktemp("flow")
     settings = Settings(
         bootstrap_servers=cluster.bootstrap,
         schema_registry=cluster.registry,
-        encryption_keys=f"test:{base64.b64encode(os.urandom(32)).decode()}",
+        encryption_keys=sealing,
         ladder=LADDER,
         egress_allow="127.0.0.0/8",
         data_dir=folder,

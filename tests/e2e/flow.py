@@ -15,6 +15,7 @@ from typing import Any, TypeVar
 from confluent_kafka import Producer
 
 from pipeline.flow.event import Event
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Auth, Subscription, Tenant
 from pipeline.http.receiver import Expectation, Received, Receiver, Script
 from pipeline.kafka import topics
@@ -70,9 +71,9 @@ class Flow:
     _heard: dict[str, Callable[[], None]] = field(default_factory=dict)
     stages: dict[str, stages.Stage] = field(default_factory=dict)
 
-    def add_tenant(self, profile: str = "standard") -> Tenant:
-        """A tenant of that product with a fresh id."""
-        ident, now = f"{profile}-{secrets.token_hex(6)}", _now_ms()
+    def add_tenant(self, profile: str = "standard", ident: str = "") -> Tenant:
+        """A tenant of that product, with a fresh id unless one is given."""
+        ident, now = ident or f"{profile}-{secrets.token_hex(6)}", _now_ms()
         key = self._vault.new_tenant_key(ident)
         own: dict[str, Any] = KINDS.get(profile, {})
         tenant = Tenant(ident, "A tenant", profile, data_key=key, created_ms=now, updated_ms=now, **own)
@@ -93,6 +94,15 @@ class Flow:
     def write_webhook(self, webhook: Subscription) -> None:
         """The webhook as it is from now on."""
         self._write(topics.SUBSCRIPTIONS, webhook.path, self._codec.encode_subscription(webhook))
+
+    def remove(self, hook: Hook) -> None:
+        """Neither the webhook nor its tenant is there from now on."""
+        self._write(topics.SUBSCRIPTIONS, hook.subscription.path, None)
+        self._write(topics.TENANTS, hook.tenant.id, None)
+
+    def write_state(self, state: EndpointState) -> None:
+        """What is known of an endpoint, as a sender writes it."""
+        self._write(topics.ENDPOINT_STATE, state.path, self._codec.encode_endpoint_state(state))
 
     def hook(self, profile: str = "standard", answers: Script | None = None, tenant: Tenant | None = None) -> Hook:
         """A webhook to a path of its own, where the product's rule is checked; of a new tenant if none is given."""
@@ -156,7 +166,7 @@ class Flow:
     def _vault(self) -> Vault:
         return Vault(self.settings.keys())
 
-    def _write(self, topic: str, key: str, value: bytes) -> None:
+    def _write(self, topic: str, key: str, value: bytes | None) -> None:
         faults: list[object] = []
         self._producer.produce(topic, value, key, on_delivery=lambda error, _: faults.append(error))
         assert self._producer.flush(WITHIN_S) == 0

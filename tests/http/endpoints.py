@@ -68,7 +68,7 @@ def post(url: str, deadline_s: float = 5, **options: object) -> OutgoingRequest:
 
 @contextlib.asynccontextmanager
 async def listening(
-    script: Script, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    script: Script, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[Endpoint]:
     """A listener that runs `script` for each connection, and ends with the block."""
     endpoint = Endpoint(host, "https" if tls else "http")
@@ -84,7 +84,7 @@ async def listening(
         writer.transport.abort()
         open_now.discard(task)
 
-    server = await asyncio.start_server(serve, host, 0, ssl=tls)
+    server = await asyncio.start_server(serve, host, port, ssl=tls)
     endpoint.port = server.sockets[0].getsockname()[1]
     try:
         yield endpoint
@@ -97,7 +97,7 @@ async def listening(
 
 @contextlib.asynccontextmanager
 async def answering(
-    answer: Answer | bytes = OK, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
+    answer: Answer | bytes = OK, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None, port: int = 0
 ) -> AsyncIterator[Endpoint]:
     """A well-behaved endpoint: reads each request whole, and answers it on the same connection."""
     received: list[Received] = []
@@ -109,7 +109,7 @@ async def answering(
             writer.write(answer if isinstance(answer, bytes) else answer(request))
             await writer.drain()
 
-    async with listening(script, host, tls) as endpoint:
+    async with listening(script, host, tls, port) as endpoint:
         endpoint.requests = received
         yield endpoint
 
@@ -120,6 +120,15 @@ async def canary(host: str = "127.0.0.1") -> AsyncIterator[Endpoint]:
     async with answering(host=host) as endpoint:
         yield endpoint
         assert endpoint.connections == 0
+
+
+@contextlib.asynccontextmanager
+async def loopback_canaries() -> AsyncIterator[tuple[Endpoint, Endpoint]]:
+    """A listener on each of the loopback's addresses, IPv4 and IPv6, under one port. Whether it is hit is for tests."""
+    async with contextlib.AsyncExitStack() as stack:
+        fourth = await stack.enter_async_context(answering())
+        sixth = await stack.enter_async_context(answering(host="::1", port=fourth.port))
+        yield fourth, sixth
 
 
 async def read_request(reader: asyncio.StreamReader) -> Received:

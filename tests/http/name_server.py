@@ -40,12 +40,20 @@ class NameServer(asyncio.DatagramProtocol):
     ttl: int = 0
     port: int = 0
     asked: list[tuple[str, int]] = field(default_factory=list)
+    heard: asyncio.Event = field(default_factory=asyncio.Event)
     transport: Any = None
 
     @property
     def address(self) -> str:
         """Host and port."""
         return f"127.0.0.1:{self.port}"
+
+    async def until_asked(self, names: int, within_s: float) -> None:
+        """Return when so many different names have been asked for."""
+        async with asyncio.timeout(within_s):
+            while len({name for name, _ in self.asked}) < names:
+                self.heard.clear()
+                await self.heard.wait()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The socket is open."""
@@ -71,6 +79,7 @@ class NameServer(asyncio.DatagramProtocol):
         """The answer to a question; None for silence."""
         name, kind, question = _question(query)
         self.asked.append((name, kind))
+        self.heard.set()
         zone = self.zones.get(name, NXDOMAIN)
         if zone.silent:
             return None

@@ -125,6 +125,22 @@ async def test_name_without_address(zone: Zone, make_client: MakeClient) -> None
     assert outcome.failure is Verdict.DNS
 
 
+async def test_named_servers_are_asked(make_client: MakeClient) -> None:
+    """Where the deployment names its name servers, they and no others say what a name leads to."""
+    zone = Zone(answers=[[("A", "127.0.0.1")]])
+    async with name_server({NAME: zone}) as server, answering() as endpoint:
+        client = make_client(NAMED, name_servers=f"{server.address}, {server.address}")
+        outcome = await client.send(post(endpoint.url(host=NAME)))
+    assert (outcome.failure, outcome.status, {name for name, _ in server.asked}) == (None, 200, {NAME})
+
+
+@pytest.mark.parametrize("servers", ["dns.example:53", "127.0.0.1:99999", "127.0.0.1:x"])
+async def test_wrong_name_servers(servers: str, make_client: MakeClient) -> None:
+    """A name server that is no address and port is the operator's mistake, told at the start."""
+    with pytest.raises(SettingsError, match="egress name servers"):
+        make_client(name_servers=servers)
+
+
 async def test_slow_names_hold_up_nobody_else(make_client: MakeClient) -> None:
     """Hundreds of look-ups that hang do not delay the delivery to another name."""
 

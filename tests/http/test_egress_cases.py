@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from pipeline.http.headers import check_customer_headers
 from pipeline.http.names import GuardedResolver, NameServers
 from pipeline.http.url_rules import Refusal
 from tests.http.conftest import MakeClient
-from tests.http.endpoints import Received, answering, canary, post, redirect
+from tests.http.endpoints import Received, answering, canary, loopback_canaries, post, redirect
 from tests.http.name_server import NXDOMAIN, SILENT, Zone, name_server
 
 pytestmark = pytest.mark.egress
@@ -26,6 +27,25 @@ _ESCAPES = {r"\r": "\r", r"\n": "\n", r"\t": "\t"}
 
 def _unescape(text: str) -> str:
     return re.sub(r"\\[rnt]|\\u([0-9a-f]{4})", lambda m: chr(int(m[1], 16)) if m[1] else _ESCAPES[m[0]], text)
+
+
+async def to_loopback(_host: str) -> Sequence[str]:
+    """A look-up that leads every name to the canaries."""
+    return ["127.0.0.1", "::1"]
+
+
+@pytest.fixture
+async def port() -> AsyncIterator[int]:
+    """Where the canaries listen, on all of the loopback; they are never hit."""
+    async with loopback_canaries() as birds:
+        yield birds[0].port
+        assert [bird.connections for bird in birds] == [0, 0]
+
+
+def at(port: int, url: str) -> str:
+    """The same URL at another port, if it names none."""
+    found = re.match(r"(https?://[^/?#\\]*)(.*)", url, re.DOTALL)
+    return f"{found[1]}:{port}{found[2]}" if found and not re.search(r":-?\d*$", found[1]) else url
 
 
 def _rows() -> list[tuple[str, bool]]:
@@ -51,15 +71,31 @@ def test_no_row_is_left_out() -> None:
 
 
 @pytest.mark.parametrize(("url", "allowed"), rows(""), ids=[value[:60] for value, _ in rows("")])
-async def test_url(url: str, allowed: bool, make_client: MakeClient) -> None:  # noqa: FBT001
-    """A URL is judged the same when it is written and, by refusing to connect, when it is sent to."""
+async def test_url(url: str, allowed: bool, make_client: MakeClient, port: int) -> None:  # noqa: FBT001
+    """A URL is judged the same when it is written and, by refusing to connect, when it is sent to.
+
+    Also with a port at which somebody listens who must never be hit, and with every name leading there.
+    """
     checked = check_url(url, PUBLIC_ONLY)
     assert isinstance(checked, Refusal) is not allowed
     if not isinstance(checked, Refusal):
         assert checked.parts.address is None or judge_address(str(checked.parts.address), PUBLIC_ONLY)
         return
-    outcome = await make_client(PUBLIC_ONLY).send(post(url))
-    assert (outcome.failure, outcome.duration_ms) == (Verdict.BLOCKED, 0)
+    policy = EgressPolicy(https_required=False, ports=frozenset({*PUBLIC_ONLY.ports, port}))
+    client = make_client(policy, lookup=to_loopback)
+    outcomes = [await client.send(post(where)) for where in (url, at(port, url))]
+    assert [(outcome.failure, outcome.duration_ms) for outcome in outcomes] == [(Verdict.BLOCKED, 0)] * 2
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "0.0.0.0", "hooks.customer.com"])  # noqa: S104
+async def test_canaries_would_be_hit(host: str, make_client: MakeClient) -> None:
+    """Where the deployment allows the loopback, the same requests arrive: the canaries above are in the right place."""
+    async with loopback_canaries() as birds:
+        port = birds[0].port
+        allowed = "127.0.0.0/8 ::1/128 0.0.0.0/32"
+        client = make_client(EgressPolicy.parse(allowed, https_required=False, ports=str(port)), lookup=to_loopback)
+        outcome = await client.send(post(at(port, f"http://{host}/")))
+        assert (outcome.status, sum(bird.connections for bird in birds)) == (200, 1)
 
 
 def _zone(case: str) -> Zone:
@@ -78,8 +114,16 @@ def _zone(case: str) -> Zone:
     return Zone([[(kind, address) for kind, addresses in kinds for address in addresses.split(",")]])
 
 
-@pytest.mark.parametrize(("case", "allowed"), rows("dns:"), ids=[value for value, _ in rows("dns:")])
-async def test_dns(case: str, allowed: bool, make_client: MakeClient) -> None:  # noqa: FBT001
+MORE_DNS = [
+    (case, False)
+    for case in ("A=127.0.0.1", "A=0.0.0.0", "AAAA=::1", "AAAA=::ffff:127.0.0.1", "A=8.8.8.8,127.0.0.1", "AAAA=::")
+]
+"""Rows that lead to the canaries."""
+DNS = [*rows("dns:"), *MORE_DNS]
+
+
+@pytest.mark.parametrize(("case", "allowed"), DNS, ids=[value for value, _ in DNS])
+async def test_dns(case: str, allowed: bool, make_client: MakeClient, port: int) -> None:  # noqa: FBT001
     """A name whose look-up ends like this is denied or resolved; each answer of a real name server is judged."""
     async with name_server({NAME: _zone(case)}) as server:
         lookup = NameServers([server.address])
@@ -93,8 +137,9 @@ async def test_dns(case: str, allowed: bool, make_client: MakeClient) -> None:  
                 return
             with pytest.raises((Blocked, NotResolved)):
                 await resolver.resolve(NAME, 443)
-            client = make_client(PUBLIC_ONLY, lookup=lookup, lookup_deadline_s=0.5)
-            outcome = await client.send(post(f"https://{NAME}/in"))
+            policy = EgressPolicy(https_required=False, ports=frozenset({port}))
+            client = make_client(policy, lookup=lookup, lookup_deadline_s=0.5)
+            outcome = await client.send(post(f"http://{NAME}:{port}/in"))
             expected = Verdict.DNS if case.startswith(("NXDOMAIN", "hang")) else Verdict.BLOCKED
             assert (outcome.failure, outcome.status) == (expected, None)
         finally:

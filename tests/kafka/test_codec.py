@@ -17,8 +17,9 @@ from pipeline.errors import Undecodable, Unreachable
 from pipeline.flow.deadletter import DeadLetter, Reason, Source
 from pipeline.flow.deliver import Answers, Attempt, Dead, Delivery, Done, Origin, Retry, Skipped, Verdict
 from pipeline.flow.event import Event
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Auth, Sealed, Subscription, Tenant
-from pipeline.kafka import schemas
+from pipeline.kafka import records, schemas
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.schemas import load
 from pipeline.kafka.writers import Written, parsed
@@ -50,8 +51,12 @@ LETTERS = st.builds(
 )
 SUBSCRIPTIONS = st.builds(
     *(Subscription, TEXT, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), st.builds(Auth, TEXT, SEALED), MAYBE),
-    *(st.lists(TEXT, max_size=3).map(tuple), st.booleans(), SEALED, MAYBE, FLOAT, st.none() | INT),
+    *(st.lists(TEXT, max_size=3).map(tuple), st.booleans(), SEALED, SEALED, MAYBE, FLOAT, st.none() | INT),
     *(INT, INT, LONG, LONG),
+)
+STATES = st.builds(
+    *(EndpointState, TEXT, TEXT, INT, st.booleans(), MAYBE, st.none() | LONG, INT, INT, st.none() | LONG),
+    *(st.none() | LONG, FLOAT, MAYBE, LONG),
 )
 TENANTS = st.builds(Tenant, TEXT, TEXT, TEXT, MAYBE, INT, st.dictionaries(TEXT, LONG), SEALED, LONG, LONG)
 
@@ -119,6 +124,21 @@ def test_a_subscription_comes_back(subscription: Subscription) -> None:
 def test_a_tenant_comes_back(tenant: Tenant) -> None:
     """What is encoded as a record of `tenants` is decoded as it was."""
     assert CODEC.decode_tenant(CODEC.encode_tenant(tenant)) == tenant
+
+
+@given(STATES)
+def test_an_endpoint_s_state_comes_back(state: EndpointState) -> None:
+    """What is encoded as a record of `endpoint-state` is decoded as it was."""
+    assert CODEC.decode_endpoint_state(CODEC.encode_endpoint_state(state)) == state
+
+
+def test_a_state_from_before_warnings_were_counted() -> None:
+    """A record that was written without `warned_h` is read: no warning has been given."""
+    state = EndpointState("acme", "wh_1", 2, failures=3, time_ms=NOW_MS)
+    older = load("endpoint_state")
+    older = {**older, "fields": [one for one in older["fields"] if one["name"] != "warned_h"]}
+    value = written(older, records.from_endpoint_state(state))
+    assert knowing(older).decode_endpoint_state(value) == state
 
 
 def test_the_head_is_the_wire_format_s() -> None:

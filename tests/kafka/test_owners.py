@@ -32,6 +32,7 @@ from pipeline.settings import Settings
 from pipeline.workers import sender as senders
 from pipeline.workers.carriage import of_headers, to_headers
 from pipeline.workers.dead import Undertaker
+from pipeline.workers.endpoints import Endpoints
 from pipeline.workers.handover import HandOver
 from pipeline.workers.repeats import Made, Repeats
 from pipeline.workers.sender import Sender
@@ -45,7 +46,7 @@ from tests.kafka.live import (
     settings_of,
 )
 from tests.live_cluster import LiveCluster
-from tests.workers.parts import DELIVERY, NO_CARRIAGE, NOW_MS, Endpoint, Known, answer, target
+from tests.workers.parts import DELIVERY, HEALTH, NO_CARRIAGE, NOW_MS, Endpoint, Known, answer, roomy, target
 
 HERE = Answers(0, 40)
 
@@ -175,8 +176,11 @@ async def owning(
         log = await stack.enter_async_context(AttemptLog(place.settings, place.codec))
         taking = TakingOver(log, repeats, lambda: 1)
         hand_over = HandOver(publisher, repeats, place.ladder)
-        targets = Known([], {"acme/wh_1": target(PROFILES["inspectorio"])})
-        ports = (place.codec, targets, endpoint, publisher, undertaker, repeats, place.ladder)
+        webhook = target(PROFILES["inspectorio"])
+        targets = Known([], {"acme/wh_1": webhook})
+        endpoints = Endpoints(place.codec, publisher, HEALTH, 5_000, clock=lambda: NOW_MS, stored=lambda _: None)
+        roomy(endpoints, webhook.subscription)
+        ports = (place.codec, targets, endpoint, publisher, undertaker, repeats, place.ladder, endpoints)
         worker = Sender(*ports, lambda: NOW_MS, lambda: 0.0, told, taking.catch_up)
 
         def process(fail: Fail) -> Process:

@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pipeline.errors import Undecodable
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Auth, Subscription, Tenant
 from pipeline.kafka import subscribers as module
 from pipeline.kafka.codec import Codec
@@ -15,7 +16,7 @@ from pipeline.kafka.metrics import StageCollector
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.schemas import load
 from pipeline.kafka.subscribers import ViewSubscribers
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.kafka.tracker import Tracker
 from pipeline.kafka.writers import parsed
 from tests.api.parts import MemoryView
@@ -23,15 +24,18 @@ from tests.workers.parts import CODEC
 
 ACME = Tenant("acme", "Acme", "standard")
 ALL = Subscription("acme", "wh_1", "https://example.com/", ("*",), Auth("none"))
+DISABLED = EndpointState("acme", "wh_1", ALL.generation, disabled=True, reason="failing")
 
 
 class View(MemoryView):
-    """A table in memory, written as the API writes it."""
+    """A table in memory, written as the API and the senders write it."""
 
-    def write(self, *records: Tenant | Subscription) -> None:
-        """As the API does."""
+    def write(self, *records: Tenant | Subscription | EndpointState) -> None:
+        """As they do."""
         for record in records:
-            if isinstance(record, Tenant):
+            if isinstance(record, EndpointState):
+                self.put(ENDPOINT_STATE, record.path, CODEC.encode_endpoint_state(record))
+            elif isinstance(record, Tenant):
                 self.put(TENANTS, record.id, CODEC.encode_tenant(record))
             else:
                 self.put(SUBSCRIPTIONS, record.path, CODEC.encode_subscription(record))
@@ -88,6 +92,65 @@ def test_a_change_counts_from_the_next_event_on(view: View, subscribers: ViewSub
     assert wanting(subscribers) == set()
     view.put(TENANTS, "acme", None)
     assert subscribers.of("acme") is None
+
+
+def test_a_disabled_webhook_wants_nothing(view: View, subscribers: ViewSubscribers) -> None:
+    """From the state's arrival on nothing is routed to the webhook, and to its neighbour all; another state ends it."""
+    view.write(replace(ALL, webhook="wh_2"))
+    assert wanting(subscribers) == {"wh_1", "wh_2"}
+    view.write(DISABLED)
+    assert wanting(subscribers) == {"wh_2"}
+    view.write(replace(DISABLED, disabled=False))
+    assert wanting(subscribers) == {"wh_1", "wh_2"}
+
+
+def test_a_webhook_was_disabled_before_the_router_began(view: View) -> None:
+    """What the view holds at the beginning counts like what comes later."""
+    view.write(DISABLED)
+    assert wanting(ViewSubscribers(cast("Any", view), CODEC)) == set()
+
+
+def test_an_activated_webhook_is_routed_to_again(view: View, subscribers: ViewSubscribers) -> None:
+    """A new generation leaves the old one's state behind, and can be disabled itself."""
+    view.write(DISABLED)
+    assert wanting(subscribers) == set()
+    view.write(replace(ALL, generation=ALL.generation + 1))
+    assert wanting(subscribers) == {"wh_1"}
+    view.write(replace(DISABLED, reserved_until_ms=9))
+    assert wanting(subscribers) == {"wh_1"}
+    view.write(replace(DISABLED, generation=ALL.generation + 1))
+    assert wanting(subscribers) == set()
+
+
+def test_a_state_that_changes_nothing_for_the_router_costs_it_nothing(view: View, subscribers: ViewSubscribers) -> None:
+    """The senders tell every few seconds how an endpoint fares: what is kept ready stays."""
+    before = subscribers.of("acme")
+    for number in range(5):
+        view.write(replace(DISABLED, disabled=False, reserved_until_ms=number))
+        assert subscribers.of("acme") is before
+
+
+def test_a_state_that_cannot_be_read_hurts_nobody(view: View, subscribers: ViewSubscribers) -> None:
+    """Such a state counts for nothing: no event becomes a dead letter for it; it is warned of."""
+    view.put(ENDPOINT_STATE, "acme/wh_1", b"junk")
+    found = subscribers.of("acme")
+    assert found is not None
+    assert (set(found.wanting("a.b")), found.unreadable) == ({"wh_1"}, ())
+    assert "1 endpoint states cannot be read" in (subscribers.warning or "")
+    assert subscribers.of("acme") is found
+
+
+def test_a_state_of_another_version_counts_once_its_schema_is_known(view: View) -> None:
+    """A router meets a newer sender's state before its schema: it looks again until it knows what it says."""
+    codec = Codec(CODEC.client, CODEC.heads)
+    subscribers = ViewSubscribers(cast("Any", view), codec)
+    assert wanting(subscribers) == {"wh_1"}
+    view.put(ENDPOINT_STATE, "acme/wh_1", b"\x00\x00\x00\x01\x00" + CODEC.encode_endpoint_state(DISABLED)[5:])
+    assert wanting(subscribers) == {"wh_1"}
+    writer = parsed([load("endpoint_state")])
+    assert writer is not None
+    codec.writers[256] = writer
+    assert wanting(subscribers) == set()
 
 
 def test_a_tenant_whose_precondition_does_not_hold_wants_nothing(view: View, subscribers: ViewSubscribers) -> None:

@@ -56,6 +56,18 @@ async def test_it_is_read_to_the_end_before_it_is_used(settings: Settings, topic
         assert table.offset(topic) == 6_000
 
 
+async def test_a_topic_that_is_only_followed(settings: Settings, topic: str) -> None:
+    """It is read to its end at the beginning and kept up, of all its partitions; nobody waits for it after that."""
+    followed = new_topic(settings, 3, COMPACTED)
+    for partition in range(3):
+        produce(settings, followed, [(f"p{partition}", b"old")], partition)
+    async with Table(settings, (topic,), (followed,)) as table:
+        assert shown(table, followed) == {"p0": b"old", "p1": b"old", "p2": b"old"}
+        assert await table.ends() == {(topic, 0): 0}
+        produce(settings, followed, [("p1", b"new"), ("p1", None), ("p3", b"new")], 1)
+        await eventually(lambda: shown(table, followed) == {"p0": b"old", "p2": b"old", "p3": b"new"})
+
+
 async def test_an_empty_topic_is_at_its_end(settings: Settings, topic: str) -> None:
     """A topic without records is ready at once."""
     async with Table(settings, (topic,)) as table:

@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 
+from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Auth, Subscription, Tenant
 from pipeline.kafka.codec import Codec
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.store.secrets import Secrets, Vault, seal_auth, seal_headers
 from tests.api.parts import VAULT_KEY, MemoryView, offline_codec
 
@@ -38,6 +39,12 @@ class World:
         fields = {"url": "https://example.com/", "auth": Auth("standard_webhooks", sealed), "headers": headers, **more}
         record = Subscription(tenant.id, webhook, events=("*",), **fields)
         self.view.put(SUBSCRIPTIONS, record.path, self.codec.encode_subscription(record))
+        return record
+
+    def state(self, webhook: Subscription, **more: Any) -> EndpointState:
+        """Write what the senders know of its endpoint."""
+        record = EndpointState(webhook.tenant, webhook.webhook, **{"generation": webhook.generation, **more})
+        self.view.put(ENDPOINT_STATE, record.path, self.codec.encode_endpoint_state(record))
         return record
 
 

@@ -14,7 +14,8 @@ from pipeline.errors import Undecodable
 from pipeline.flow.deliver import Delivery, Origin
 from pipeline.flow.subscription import Auth
 from pipeline.kafka import records, schemas
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.writers import parsed
 from pipeline.profiles import PROFILES
 from pipeline.store import targets as targets_module
 from pipeline.store.secrets import Unreadable, Vault
@@ -79,6 +80,71 @@ def test_a_suspended_webhook_is_not_found(world: World) -> None:
     for plan, there in (("startup", True), ("free", False), ("business", True)):
         world.tenant(profile="qase", plan=plan, data_key=tenant.data_key)
         assert (found.find("acme", "wh_1") is not None) is there
+
+
+def test_a_disabled_webhook_is_not_found(world: World) -> None:
+    """Nothing is sent to a webhook that failures have disabled, from the moment that the view has it."""
+    webhook = world.webhook(world.tenant())
+    found = targets(world)
+    assert found.find("acme", "wh_1") is not None
+    world.state(webhook, disabled=True, reason="gone")
+    assert found.find("acme", "wh_1") is None
+    assert targets(world).find("acme", "wh_1") is None
+
+
+def test_an_activated_webhook_is_found_again(world: World) -> None:
+    """A state of an older generation counts for nothing, also one that is written late; a newer one counts."""
+    tenant = world.tenant()
+    webhook = world.webhook(tenant)
+    world.state(webhook, disabled=True)
+    found = targets(world)
+    assert found.find("acme", "wh_1") is None
+    world.webhook(tenant, generation=2)
+    assert found.find("acme", "wh_1") is not None
+    world.state(webhook, disabled=True, failures=99)
+    assert found.find("acme", "wh_1") is not None
+    world.state(webhook, disabled=True, generation=2)
+    assert found.find("acme", "wh_1") is None
+
+
+def test_a_state_leaves_a_webhook_ready(world: World) -> None:
+    """What senders tell of an endpoint every few seconds does not make them open its secrets anew."""
+    webhook = world.webhook(world.tenant())
+    found = targets(world)
+    ready = found.find("acme", "wh_1")
+    for number in range(3):
+        world.state(webhook, failures=number, reserved_until_ms=NOW_MS)
+        assert found.find("acme", "wh_1") is ready
+    state = found.states.of("acme/wh_1")
+    assert state is not None
+    assert (state.failures, state.reserved_until_ms) == (2, NOW_MS)
+
+
+async def test_a_state_that_cannot_be_read_stops_no_delivery(world: World) -> None:
+    """An unreadable state is no reason to wait, to skip or to bury anything, and its webhook is kept ready."""
+    world.webhook(world.tenant())
+    found = targets(world)
+    world.view.put(ENDPOINT_STATE, "acme/wh_1", b"junk")
+    ready = found.find("acme", "wh_1")
+    assert ready is not None
+    assert found.find("acme", "wh_1") is ready
+    await found.reached(0)
+    assert world.view.asked == 0
+
+
+def test_a_state_of_another_version_counts_once_its_schema_is_known(world: World) -> None:
+    """A newer sender's state is looked at again until its schema is known: then its webhook is disabled."""
+    webhook = world.webhook(world.tenant())
+    found = targets(world)
+    assert found.find("acme", "wh_1") is not None
+    world.state(webhook, disabled=True)
+    known = world.view.get(ENDPOINT_STATE, "acme/wh_1") or b""
+    world.view.put(ENDPOINT_STATE, "acme/wh_1", b"\x00\x00\x00\x01\x00" + known[5:])
+    assert found.find("acme", "wh_1") is not None
+    writer = parsed([schemas.load("endpoint_state")])
+    assert writer is not None
+    world.codec.writers[256] = writer
+    assert found.find("acme", "wh_1") is None
 
 
 def test_a_change_is_seen_at_once(world: World) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from typing import Any, cast
 
 from pipeline.flow.deliver import Attempt, Carriage, Delivery, Origin, Outcome, OutgoingRequest
+from pipeline.flow.health import HealthRule
 from pipeline.flow.retry import DEFAULT, Ladder
 from pipeline.flow.subscription import Auth, Subscription
 from pipeline.kafka.codec import Codec
@@ -16,6 +17,7 @@ from pipeline.ports import Outgoing, Record, Target
 from pipeline.profiles import PROFILES, Profile
 from pipeline.workers.carriage import to_headers
 from pipeline.workers.dead import Undertaker
+from pipeline.workers.endpoints import Endpoints
 from pipeline.workers.handover import HandOver
 from pipeline.workers.repeats import Made, Repeats, Round
 from pipeline.workers.sender import Sender
@@ -30,6 +32,7 @@ DELIVERY = Delivery(
     "msg_1", "acme", "wh_1", "evt-1", "order.paid", None, NOW_MS, b'{"a":1}', 1, Origin("events", 2, 7, 11)
 )
 NO_CARRIAGE = Carriage()
+HEALTH = HealthRule.parse("120h", 20)
 
 
 def read(topic: str = "deliveries", value: bytes | None = b"", offset: int = 5, **more: Any) -> Record:
@@ -191,10 +194,18 @@ def sending(
     clock: Callable[[], int] = lambda: NOW_MS  # noqa: E731 - a clock that stands
     repeats, told = Repeats(), attempts.append
     hand_over = HandOver(publisher, repeats, ladder, 0)
-    ports = (CODEC, targets, endpoint, publisher, UNDERTAKER, repeats, ladder, clock, lambda: 0.0, told)
+    endpoints = roomy(Endpoints(CODEC, publisher, HEALTH, 5_000, clock=clock, stored=lambda _: None), held)
+    ports = (CODEC, targets, endpoint, publisher, UNDERTAKER, repeats, ladder, endpoints, clock, lambda: 0.0, told)
     elsewhere = Elsewhere(log, repeats)
     sender = Sender(*ports, elsewhere)
     return Sending(sender, repeats, hand_over, publisher, endpoint, targets, attempts, log, elsewhere.attempts)
+
+
+def roomy(endpoints: Endpoints, webhook: Subscription) -> Endpoints:
+    """As they are once the webhook's endpoint has shown that it takes any number of requests at a time."""
+    lane = endpoints.of(webhook).lane
+    lane.cap = lane._allowed = 1_000
+    return endpoints
 
 
 async def settled() -> None:

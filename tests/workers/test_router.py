@@ -11,6 +11,7 @@ from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import DeadLetter, Reason, Source
 from pipeline.flow.deliver import Origin, delivery_id
 from pipeline.flow.event import Event
+from pipeline.flow.health import OPERATIONS, Change, EndpointState, operational_event
 from pipeline.flow.subscription import Tenant
 from pipeline.ports import Outgoing, Record, Tenancy
 from pipeline.profiles import PROFILES
@@ -56,6 +57,15 @@ def buried(record: Record, tenants: Tenants | None = None) -> DeadLetter:
     assert letter.source == Source("events", 3, 9)
     assert letter.value == record.value
     return letter
+
+
+def test_an_operational_event_that_comes_before_its_tenant_is_kept() -> None:
+    """Before the API has made tenant `_operations`, what the pipeline tells is a dead letter to redrive, not lost."""
+    event = operational_event(EndpointState("acme", "wh_1", 1, disabled=True, reason="gone"), Change.DISABLED, NOW_MS)
+    letter = buried(produced(event))
+    assert (letter.reason, CODEC.event(produced(event))) == (Reason.UNKNOWN_TENANT, event)
+    (delivery,) = routed(produced(event), Tenants({OPERATIONS: ("wh_9",)}))
+    assert delivery.key == b"_operations/wh_9"
 
 
 def test_each_webhook_that_wants_it_gets_a_delivery() -> None:

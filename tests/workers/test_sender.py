@@ -48,13 +48,13 @@ async def test_an_attempt_shows_no_secret() -> None:
     assert sent["webhook-id"] == kept["webhook-id"] == "msg_1"
 
 
-@pytest.mark.parametrize("outcome", [answer(200), answer(500), answer(410)])
-async def test_effects_come_in_their_order(outcome: Outcome) -> None:
+@pytest.mark.parametrize(("outcome", "attempt"), [(answer(200), 1), (answer(500), 1), (answer(500), 10)])
+async def test_effects_come_in_their_order(outcome: Outcome, attempt: int) -> None:
     """The attempt is reported before its effect is written, and the effect before the record is finished."""
     flow = sending(outcome)
     flow.publisher.by_hand = True
     handle = Handle()
-    work = flow(delivered(), handle)
+    work = flow(delivered(replace(DELIVERY, attempt=attempt)), handle)
     await settled()
     assert flow.log == ["request", "write attempts"]
     effects = 0 if outcome.status == 200 else 1

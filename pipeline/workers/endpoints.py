@@ -1,0 +1,262 @@
+"""The sender's endpoints: each has a lane of its own, what waits for its turn in memory, and what is known of it.
+
+What is known goes to `endpoint-state`, at most every five seconds for each endpoint, so that whoever gets the
+partition next goes on there; a healthy endpoint causes no record.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from itertools import islice
+from typing import NoReturn
+
+import structlog
+
+from pipeline.flow.deliver import Verdict
+from pipeline.flow.health import OPERATIONS, Change, EndpointState, HealthRule, operational_event
+from pipeline.flow.isolation import IN_FLIGHT, Lane, sleep_ms
+from pipeline.flow.subscription import Subscription
+from pipeline.ports import Codec, Outgoing, Publisher, Work
+
+ENDPOINT_STATE, EVENTS = "endpoint-state", "events"
+MOST_HELD = 5_000
+"""Deliveries that wait in memory, over all endpoints; what comes beyond waits on the ladder."""
+MOST_IN_FLIGHT = 2_000
+"""Requests under way, over all endpoints: so many only if most of them hang."""
+KNOWN = 20_000
+"""Endpoints that are remembered. Of the hundred that were used longest ago an idle one is forgotten."""
+_OLDEST = 100
+_LOOK_S = 0.05
+_WRITE_MS = 5_000.0
+_WEIGHT = 0.3
+_SAYS_NOTHING = frozenset({Verdict.SKIPPED, Verdict.PROXY})
+"""Verdicts that are not the endpoint's doing."""
+_log = structlog.get_logger()
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """A delivery that waits in memory. `turn` is 0 when it goes, else the slot that it waits for on the ladder."""
+
+    turn: asyncio.Future[float]
+    work: Work
+
+
+@dataclass(slots=True, eq=False)
+class Endpoint:
+    """What is known of one webhook's endpoint."""
+
+    webhook: Subscription
+    lane: Lane[Waiting]
+    state: EndpointState
+    written: EndpointState | None = None
+    timer: asyncio.TimerHandle | None = None
+
+    @property
+    def disabled(self) -> bool:
+        """Whether it was switched off for its failures, or because it said that it is gone."""
+        return self.state.disabled
+
+    def follow(self, webhook: Subscription) -> None:
+        """The webhook's record is another one now."""
+        if webhook.generation != self.webhook.generation:
+            self.lane.renew()
+            self.state = EndpointState(webhook.tenant, webhook.webhook, webhook.generation)
+        self.lane.cap, self.lane.rate = webhook.max_in_flight or IN_FLIGHT, webhook.rate
+        self.webhook = webhook
+
+    def now(self, now: float) -> EndpointState:
+        """What another process should know."""
+        lane, until = self.lane, self.lane.breaker.until_ms
+        reserved = lane.reserved_until_ms > lane.soon(now)
+        return replace(
+            self.state,
+            breaker_until_ms=int(until) or None,
+            reserved_until_ms=int(lane.reserved_until_ms) if reserved else None,
+            capacity=round(lane.capacity(now) * 1000, 6) if reserved or until else None,
+            time_ms=int(now),
+        )
+
+
+class Endpoints:
+    """All endpoints that this process sends to. Its calls take no time; only `wait` waits.
+
+    `clock` is the broker's time in milliseconds. `stored` says what the view of `endpoint-state` has of a webhook.
+    """
+
+    def __init__(
+        self,
+        codec: Codec,
+        publisher: Publisher,
+        rule: HealthRule,
+        tier_ms: int,
+        *,
+        clock: Callable[[], float],
+        stored: Callable[[Subscription], EndpointState | None],
+    ) -> None:
+        self._codec, self._publisher, self._rule, self._tier_ms = codec, publisher, rule, tier_ms
+        self._clock, self._stored = clock, stored
+        self._known: OrderedDict[tuple[str, str], Endpoint] = OrderedDict()
+        self._holding: dict[Endpoint, None] = {}
+        self._touched: dict[Endpoint, None] = {}
+        self._held = self._in_flight = 0
+        self._lag_ms = 0.0
+
+    def of(self, webhook: Subscription) -> Endpoint:
+        """The endpoint of a webhook."""
+        key = (webhook.tenant, webhook.webhook)
+        endpoint = self._known.get(key)
+        if endpoint is None:
+            endpoint = self._known[key] = self._new(webhook)
+            if len(self._known) > KNOWN:
+                self._forget()
+        elif endpoint.webhook is not webhook:
+            endpoint.follow(webhook)
+        self._known.move_to_end(key)
+        return endpoint
+
+    def enter(self, endpoint: Endpoint, slot_ms: float) -> float:
+        """0 when a delivery goes now, until `leave` or `give_back`; else the slot that it is to `wait` for."""
+        now = self._clock()
+        if self._in_flight >= MOST_IN_FLIGHT:
+            slot = endpoint.lane.reserve(now, far=True)
+        elif not (slot := endpoint.lane.enter(now, slot_ms)):
+            self._in_flight += 1
+            return 0.0
+        self._touched[endpoint] = None
+        return slot
+
+    async def wait(self, endpoint: Endpoint, slot_ms: float, work: Work) -> float:
+        """Wait in memory for a slot that comes soon: 0 when the delivery goes now, else its slot on the ladder."""
+        now = self._clock()
+        if slot_ms > endpoint.lane.soon(now):
+            return slot_ms
+        if self._held >= MOST_HELD:
+            return endpoint.lane.reserve(now, far=True)
+        waiting = Waiting(asyncio.get_running_loop().create_future(), work)
+        endpoint.lane.hold(slot_ms, waiting)
+        self._held += 1
+        self._holding[endpoint] = None
+        self._pump(endpoint, now)
+        return await waiting.turn
+
+    def leave(self, endpoint: Endpoint, verdict: Verdict, duration_ms: float) -> None:
+        """A request has ended, after this time."""
+        self._in_flight -= 1
+        if verdict in _SAYS_NOTHING:
+            endpoint.lane.give_back()
+            return
+        now, failed = self._clock(), verdict is not Verdict.DELIVERED
+        endpoint.lane.leave(now, now - duration_ms, max(duration_ms - self._lag_ms, 0.0), failed=failed)
+        state, change = self._rule.after(endpoint.state, verdict, int(now))
+        if state is not endpoint.state:
+            endpoint.state = state
+            self._touched[endpoint] = None
+            if change is not None:
+                self._tell(endpoint, change, now)
+        if endpoint.lane.held:
+            self._pump(endpoint, now)
+
+    def give_back(self, endpoint: Endpoint) -> None:
+        """A delivery that was to go has not gone."""
+        self._in_flight -= 1
+        endpoint.lane.give_back()
+
+    def sleep_ms(self, slot_ms: float) -> int:
+        """How long to wait on the ladder for a slot."""
+        return sleep_ms(self._clock(), slot_ms, self._tier_ms)
+
+    def refresh(self) -> None:
+        """Forget what is idle: a partition came, of whose endpoints others may have written since."""
+        now = self._clock()
+        for key in [key for key, one in self._known.items() if one.lane.idle(now) and one not in self._touched]:
+            del self._known[key]
+
+    async def run(self) -> NoReturn:
+        """Look after what waits, and write down what is known, until cancelled."""
+        loop = asyncio.get_running_loop()
+        while True:
+            begun = loop.time()
+            await asyncio.sleep(_LOOK_S)
+            # What a request waits for this process itself is not the endpoint's time: it waits to be written and read.
+            late_ms = 2 * max(loop.time() - begun - _LOOK_S, 0.0) * 1000
+            self._lag_ms += (late_ms - self._lag_ms) * _WEIGHT
+            self.look()
+
+    def look(self) -> None:
+        """Let go what cannot have its turn here, give turns, write down what is known."""
+        now = self._clock()
+        for endpoint in list(self._holding):
+            lane = endpoint.lane
+            closed = [held for held in lane.held if not held.item.work.open]
+            if closed:
+                lane.held = [held for held in lane.held if held.item.work.open]
+                self._resolve([held.item for held in closed], [now for _ in closed])
+            over = lane.overflow(now)
+            self._resolve(over, [lane.reserve(now, far=True) for _ in over])
+            self._pump(endpoint, now)
+        for endpoint in [one for one in self._touched if one.written is None or one.written.time_ms + _WRITE_MS <= now]:
+            del self._touched[endpoint]
+            self._write(endpoint, now)
+
+    def _resolve(self, waiting: list[Waiting], turns: list[float]) -> None:
+        for one, turn in zip(waiting, turns, strict=True):
+            self._held -= 1
+            one.turn.set_result(turn)
+
+    def _pump(self, endpoint: Endpoint, now: float) -> None:
+        """Give turns to those whose they are, and see to it that the next one gets its own in time."""
+        lane = endpoint.lane
+        while self._in_flight < MOST_IN_FLIGHT and (waiting := lane.next(now)) is not None:
+            self._held -= 1
+            self._in_flight += 1
+            waiting.turn.set_result(0.0)
+        if not lane.held:
+            self._holding.pop(endpoint, None)
+        elif (wake := lane.wake_ms(now)) is not None:
+            if endpoint.timer is not None:
+                endpoint.timer.cancel()
+            delay_s = max(wake - now, 1.0) / 1000
+            endpoint.timer = asyncio.get_running_loop().call_later(delay_s, self._woken, endpoint)
+
+    def _woken(self, endpoint: Endpoint) -> None:
+        endpoint.timer = None
+        self._pump(endpoint, self._clock())
+
+    def _tell(self, endpoint: Endpoint, change: Change, now: float) -> None:
+        """A change that people should know of: it is written down at once, and is an event of its own."""
+        _log.warning(change.value, webhook=endpoint.webhook.path, reason=endpoint.state.reason)
+        self._write(endpoint, now)
+        if endpoint.webhook.tenant != OPERATIONS:
+            value = self._codec.encode_event(operational_event(endpoint.state, change, int(now)))
+            self._publisher.publish(Outgoing(EVENTS, OPERATIONS.encode(), value))
+
+    def _write(self, endpoint: Endpoint, now: float) -> None:
+        known, written = endpoint.now(now), endpoint.written
+        if written is not None and replace(written, time_ms=known.time_ms) == known:
+            return
+        clean = EndpointState(known.tenant, known.webhook, known.generation)
+        if written is None and replace(known, time_ms=0) == clean:
+            return
+        endpoint.written = known
+        value = self._codec.encode_endpoint_state(known)
+        self._publisher.publish(Outgoing(ENDPOINT_STATE, endpoint.webhook.path.encode(), value))
+
+    def _new(self, webhook: Subscription) -> Endpoint:
+        lane: Lane[Waiting] = Lane(self._tier_ms, webhook.max_in_flight or IN_FLIGHT, webhook.rate)
+        stored = self._stored(webhook)
+        if stored is None or stored.generation != webhook.generation:
+            return Endpoint(webhook, lane, EndpointState(webhook.tenant, webhook.webhook, webhook.generation))
+        if stored.capacity:
+            lane.resume(stored.reserved_until_ms or 0.0, stored.capacity, stored.breaker_until_ms or 0.0)
+        return Endpoint(webhook, lane, stored, stored)
+
+    def _forget(self) -> None:
+        now = self._clock()
+        for key in list(islice(self._known, _OLDEST)):
+            if self._known[key].lane.idle(now) and self._known[key] not in self._touched:
+                del self._known[key]
+                return

@@ -1,0 +1,277 @@
+"""The sender's endpoints: who goes, who waits in memory, who on the ladder, and what is written of them."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import replace
+
+import pytest
+
+from pipeline.flow.deliver import Carriage, Delivery
+from pipeline.flow.event import Event
+from pipeline.flow.health import EndpointState
+from pipeline.workers import endpoints as module
+from pipeline.workers.carriage import of_headers
+from pipeline.workers.endpoints import Endpoints
+from tests.workers.parts import (
+    CODEC,
+    DELIVERY,
+    HEALTH,
+    LADDER,
+    NOW_MS,
+    Handle,
+    Sending,
+    Slow,
+    answer,
+    delivered,
+    read,
+    sending,
+    settled,
+    target,
+)
+
+TIER_MS = LADDER.tiers[0].wait_ms
+DAY_MS = 24 * 3_600_000
+
+
+class Clock:
+    """A clock that is moved by hand."""
+
+    def __init__(self) -> None:
+        self.now = float(NOW_MS)
+
+    def __call__(self) -> float:
+        """Now."""
+        return self.now
+
+
+@pytest.fixture
+def clock() -> Clock:
+    return Clock()
+
+
+def paced(flow: Sending, clock: Clock, *, stored: EndpointState | None = None, **webhook: object) -> Endpoints:
+    """Put new endpoints under this clock into the sender; the webhook is changed like this."""
+    held = flow.targets.there["acme/wh_1"]
+    flow.targets.there["acme/wh_1"] = replace(held, subscription=replace(held.subscription, **webhook))  # type: ignore[arg-type]
+    made = Endpoints(CODEC, flow.publisher, HEALTH, TIER_MS, clock=clock, stored=lambda _: stored)
+    object.__setattr__(flow.sender, "endpoints", made)
+    return made
+
+
+def another(number: int) -> Delivery:
+    return replace(DELIVERY, id=f"msg_{number}")
+
+
+async def test_what_waits_in_memory_goes_when_a_request_ends(clock: Clock) -> None:
+    """Beyond an endpoint's share a delivery waits for the end of another, in nobody's way."""
+    flow = sending(answer(200))
+    paced(flow, clock, max_in_flight=1)
+    flow.endpoint.gate.clear()
+    handles = [Handle() for _ in range(3)]
+    works = [flow(delivered(another(number), offset=number), handle) for number, handle in enumerate(handles)]
+    await settled()
+    assert len(flow.endpoint.requests) == 1
+    assert [handle.log for handle in handles[1:]] == [["answered"], ["answered"]]
+    flow.endpoint.gate.set()
+    await asyncio.gather(*works)
+    assert len(flow.endpoint.requests) == 3
+    assert {record.topic for record in flow.publisher.written} == {"attempts"}
+
+
+async def test_what_comes_too_late_waits_on_the_ladder(clock: Clock) -> None:
+    """A delivery whose turn is far is written to a tier with its slot, unchanged, without an attempt."""
+    flow = sending(answer(200))
+    paced(flow, clock, rate=0.01)
+    await flow(delivered(another(0), offset=0))
+    handle, record = Handle(), delivered(another(1), Carriage("r1", 4), offset=1)
+    await flow(record, handle)
+    (out,) = [record for record in flow.publisher.written if record.topic.startswith("retry-")]
+    carriage = of_headers(out.headers)
+    assert (out.value, out.key, carriage.round, carriage.hop) == (record.value, record.key, "r1", 5)
+    assert carriage.slot_ms > NOW_MS + 90_000
+    assert 90_000 <= carriage.wait_ms <= carriage.slot_ms - NOW_MS
+    assert handle.released
+    assert len(flow.publisher.attempts) == 1
+
+
+async def test_a_postponed_delivery_is_worked_on_when_it_returns(clock: Clock) -> None:
+    """Being postponed is no attempt: the delivery is sent when its record comes back, in its slot."""
+    flow = sending(answer(200))
+    paced(flow, clock, rate=0.01)
+    await flow(delivered(another(0), offset=0))
+    await flow(delivered(another(1), offset=1))
+    slot_ms = of_headers(flow.publisher.written[-1].headers).slot_ms
+    clock.now = slot_ms
+    await flow(delivered(another(1), Carriage(hop=3, slot_ms=slot_ms), offset=2))
+    assert [attempt.delivery for attempt in flow.publisher.attempts] == ["msg_0", "msg_1"]
+
+
+async def test_a_postponed_carrier_still_stands_for_its_request(clock: Clock) -> None:
+    """A carrier that has to wait for its endpoint looks for the attempt again when it is back."""
+    flow = sending(answer(200))
+    paced(flow, clock, rate=0.01)
+    await flow(delivered(another(0), offset=0))
+    await flow(delivered(another(1), Carriage(hop=2, stands_for=1), offset=1))
+    assert of_headers(flow.publisher.written[-1].headers).stands_for == 1
+
+
+async def test_what_waits_is_left_to_the_next_owner(clock: Clock) -> None:
+    """When its partition goes, a delivery that waits in memory is neither sent nor written nor released."""
+    flow = sending(answer(200))
+    endpoints = paced(flow, clock, max_in_flight=1)
+    flow.endpoint.gate.clear()
+    handles = [Handle(), Handle()]
+    works = [flow(delivered(another(number), offset=number), handle) for number, handle in enumerate(handles)]
+    await settled()
+    handles[1].open = False
+    endpoints.look()
+    await works[1]
+    assert not handles[1].released
+    assert flow.publisher.written == []
+    works[0].cancel()
+
+
+async def test_memory_is_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What finds no room in memory waits on the ladder, although its turn would come soon."""
+    monkeypatch.setattr(module, "MOST_HELD", 1)
+    flow = sending(answer(200))
+    paced(flow, clock, max_in_flight=1)
+    flow.endpoint.gate.clear()
+    works = [flow(delivered(another(number), offset=number)) for number in range(3)]
+    await settled()
+    assert [record.topic for record in flow.publisher.written] == ["retry-5s"]
+    flow.endpoint.gate.set()
+    await asyncio.gather(*works)
+
+
+async def test_requests_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too many requests hang over all endpoints, another one waits on the ladder."""
+    monkeypatch.setattr(module, "MOST_IN_FLIGHT", 1)
+    flow = sending(answer(200))
+    paced(flow, clock)
+    flow.endpoint.gate.clear()
+    works = [flow(delivered(another(number), offset=number)) for number in range(2)]
+    await settled()
+    assert (len(flow.endpoint.requests), flow.publisher.written[0].topic) == (1, "retry-5s")
+    flow.endpoint.gate.set()
+    await asyncio.gather(*works)
+
+
+async def test_an_endpoint_that_hangs_gives_up_what_waits(clock: Clock) -> None:
+    """The longer nothing ends, the less an endpoint can take: what waited for it in memory goes to the ladder."""
+    flow = sending(answer(200))
+    endpoints = paced(flow, clock)
+    flow.endpoint.gate.clear()
+    works = [flow(delivered(another(number), offset=number)) for number in range(40)]
+    await settled()
+    assert len(flow.endpoint.requests) == 2
+    clock.now += 30_000
+    endpoints.look()
+    await settled()
+    assert len([record for record in flow.publisher.written if record.topic.startswith("retry-")]) == 40 - 2 - 5
+    for work in works:
+        work.cancel()
+    await asyncio.gather(*works, return_exceptions=True)
+
+
+async def test_a_gone_endpoint_is_disabled_and_told(clock: Clock) -> None:
+    """After a 410 the state says so at once, an event tells it, and what still comes is skipped."""
+    flow = sending(answer(410))
+    paced(flow, clock)
+    await flow(delivered(another(0), offset=0))
+    (state,) = [CODEC.decode_endpoint_state(record.value) for record in flow.publisher.to("endpoint-state")]
+    assert (state.disabled, state.reason, state.path) == (True, "gone", "acme/wh_1")
+    (told,) = [CODEC.event(read("events", record.value)) for record in flow.publisher.to("events")]
+    assert isinstance(told, Event)
+    assert (told.tenant, told.type) == ("_operations", "endpoint.disabled")
+    await flow(delivered(another(1), offset=1))
+    assert [attempt.verdict for attempt in flow.publisher.attempts] == ["gone", "skipped"]
+    assert len(flow.endpoint.requests) == 1
+
+
+async def test_operations_own_endpoints_tell_nothing(clock: Clock) -> None:
+    """A failing endpoint of `_operations` causes no event, which would come to it in turn."""
+    flow = sending(answer(410))
+    paced(flow, clock, tenant="_operations")
+    await flow(delivered(another(0), offset=0))
+    assert flow.publisher.to("endpoint-state")
+    assert flow.publisher.to("events") == []
+
+
+async def test_a_healthy_endpoint_is_not_written_of(clock: Clock) -> None:
+    """As long as all goes well nothing is written but the attempts."""
+    flow = sending(answer(200))
+    endpoints = paced(flow, clock)
+    for number in range(50):
+        await flow(delivered(another(number), offset=number))
+        clock.now += 1_000
+        endpoints.look()
+    assert {record.topic for record in flow.publisher.written} == {"attempts"}
+
+
+async def test_a_failing_endpoint_is_written_of_now_and_then(clock: Clock) -> None:
+    """What is known of an endpoint that fails is written at most every five seconds; what clears it too."""
+    flow = sending(*[answer(500)] * 15, answer(200))
+    endpoints = paced(flow, clock)
+    for number in range(16):
+        await flow(delivered(another(number), offset=number))
+        clock.now += 1_000
+        endpoints.look()
+    clock.now += 5_000
+    endpoints.look()
+    states = [CODEC.decode_endpoint_state(record.value) for record in flow.publisher.to("endpoint-state")]
+    assert 3 <= len(states) <= 5
+    assert states[0].failing_since_ms == NOW_MS
+    assert (states[-1].failing_since_ms, states[-1].failures) == (None, 0)
+
+
+async def test_days_of_failures_disable(clock: Clock) -> None:
+    """An endpoint that has only failed for five days is warned of, then disabled."""
+    flow = sending(answer(500))
+    paced(flow, clock)
+    for number in range(31):
+        await flow(delivered(another(number), offset=number))
+        clock.now += DAY_MS / 6
+    told = [CODEC.event(read("events", record.value)).type for record in flow.publisher.to("events")]
+    assert told == ["endpoint.failing", "endpoint.failing", "endpoint.disabled"]
+    assert flow.publisher.attempts[-1].verdict == "rejected"
+
+
+async def test_another_owner_goes_on_where_the_first_was(clock: Clock) -> None:
+    """The end of the reserved time and the open breaker hold for whoever gets the partition."""
+    reserved = EndpointState(
+        "acme", "wh_1", 1, reserved_until_ms=NOW_MS + 3_000_000, capacity=10.0, failing_since_ms=NOW_MS - 5
+    )
+    flow = sending(answer(200))
+    paced(flow, clock, stored=reserved, rate=10)
+    await flow(delivered(another(0), offset=0))
+    assert of_headers(flow.publisher.written[0].headers).slot_ms >= NOW_MS + 3_000_000
+
+
+async def test_a_newer_webhook_begins_anew(clock: Clock) -> None:
+    """A state of an older generation counts for nothing, also one that is in force when the webhook changes."""
+    old = EndpointState("acme", "wh_1", 1, disabled=True, reason="gone")
+    flow = sending(answer(200))
+    paced(flow, clock, stored=old, generation=2)
+    await flow(delivered(another(0), offset=0))
+    assert [attempt.verdict for attempt in flow.publisher.attempts] == ["delivered"]
+    flow = sending(answer(410), answer(200))
+    paced(flow, clock)
+    await flow(delivered(another(0), offset=0))
+    held = flow.targets.there["acme/wh_1"]
+    flow.targets.there["acme/wh_1"] = replace(held, subscription=replace(held.subscription, generation=2))
+    await flow(delivered(another(1), offset=1))
+    assert [attempt.verdict for attempt in flow.publisher.attempts] == ["gone", "delivered"]
+
+
+async def test_idle_endpoints_are_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory holds a bounded number of endpoints; those at work are among them."""
+    monkeypatch.setattr(module, "KNOWN", 10)
+    endpoints = Endpoints(CODEC, Slow(), HEALTH, TIER_MS, clock=clock, stored=lambda _: None)
+    busy = endpoints.of(target(webhook="wh_busy").subscription)
+    endpoints.enter(busy, 0)
+    for number in range(200):
+        endpoints.of(target(webhook=f"wh_{number}").subscription)
+    assert len(endpoints._known) == 10
+    assert endpoints.of(busy.webhook) is busy
