@@ -190,7 +190,8 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
         source = await place.source("sender", (topics.DELIVERIES,), **read)
         stage = Stage(settings, source, process)
         beside = hand_over.run(), endpoints.run(), tick(clock, publisher)
-        yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, beside)
+        warning = lambda: targets.states.warning  # noqa: E731
+        yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, beside, warning)
 
 
 @asynccontextmanager

@@ -1,6 +1,6 @@
 """Certificate authorities as a folder from which OpenSSL takes one at a time, when a chain leads to it.
 
-To read them all costs a context 15 ms and 670 KiB: too much where every client certificate has a context of its own.
+To read them all costs a context 20 ms and 670 KiB: too much where every client certificate has a context of its own.
 A file in the folder is named by its subject's hash, `<hash>.<number>` (OpenSSL's `X509_NAME_hash_ex` and
 `X509_LOOKUP_hash_dir(3)`), which nothing that we use can tell.
 """

@@ -16,7 +16,7 @@ from typing import Any
 from pipeline.kafka.tracker import Partition, Progress, Tracker
 from pipeline.ports import Record
 
-WINDOW = 50_000
+WINDOW = 45_000
 """Offsets between a partition's floor and where reading is, at most, and the batches under way beyond it.
 
 All that may have been answered above a commit lies within it. Whoever takes a partition over looks back over 100,000

@@ -112,9 +112,14 @@ class Poller:
         )
 
     def _join_anew(self) -> None:
-        """Replace a client that has died of a commit which it sent after its membership had ended."""
-        _log.warning("joining the group anew")
-        self._drop(list(self._held))
+        """Replace a client that has died of a commit which it sent after its membership had ended.
+
+        What it held is lost: another may have it by now.
+        """
+        held = list(self._held)
+        _log.warning("joining the group anew", lost=held)
+        self._in_loop(self._owner.let_go(held, lost=True))
+        self._drop(held)
         self._consumer.close()
         self._consumer, self._commit = self._clients()
         self._stale, self._paused = False, frozenset()

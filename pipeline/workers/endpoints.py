@@ -151,12 +151,12 @@ class Endpoints:
             return
         now, failed = self._clock(), verdict is not Verdict.DELIVERED
         endpoint.lane.leave(now, now - duration_ms, max(duration_ms - self._lag_ms, 0.0), failed=failed)
-        state, change = self._rule.after(endpoint.state, verdict, int(now))
-        if state is not endpoint.state:
-            endpoint.state = state
+        before = endpoint.state
+        endpoint.state, change = self._rule.after(before, verdict, int(now))
+        if endpoint.state is not before:
             self._touched[endpoint] = None
             if change is not None:
-                self._tell(endpoint, change, now)
+                self._tell(endpoint, change, before if change is Change.RECOVERED else endpoint.state, now)
         if endpoint.lane.held:
             self._pump(endpoint, now)
 
@@ -226,12 +226,15 @@ class Endpoints:
         endpoint.timer = None
         self._pump(endpoint, self._clock())
 
-    def _tell(self, endpoint: Endpoint, change: Change, now: float) -> None:
-        """A change that people should know of: it is written down at once, and is an event of its own."""
-        _log.warning(change.value, webhook=endpoint.webhook.path, reason=endpoint.state.reason)
+    def _tell(self, endpoint: Endpoint, change: Change, state: EndpointState, now: float) -> None:
+        """A change that people should know of: it is written down at once, and is an event of its own.
+
+        Of a recovery the state before tells what it was from.
+        """
+        _log.warning(change.value, webhook=endpoint.webhook.path, reason=state.reason)
         self._write(endpoint, now)
         if endpoint.webhook.tenant != OPERATIONS:
-            value = self._codec.encode_event(operational_event(endpoint.state, change, int(now)))
+            value = self._codec.encode_event(operational_event(state, change, int(now)))
             self._publisher.publish(Outgoing(EVENTS, OPERATIONS.encode(), value))
 
     def _write(self, endpoint: Endpoint, now: float) -> None:

@@ -19,6 +19,7 @@ from pipeline.http.identity import Identities, load_certificate, plain_context
 from tests.http.conftest import LOOPBACK, MakeClient
 from tests.http.endpoints import Received, post, redirect, tls_for
 from tests.http.mutual import asking, asking_tls, client_certificate, refusing
+from tests.http.test_proxy import NAME, policy_for, proxy_to, public
 
 LONG_AGO = dt.datetime(2020, 1, 1, tzinfo=dt.UTC)
 
@@ -147,6 +148,20 @@ async def test_a_redirect_home_shows_it_again(
         url = here.endpoint.url("/out", "localhost")
         outcome = await client.send(post(url, max_redirects=5, client_certificate=certificate))
     assert (outcome.status, here.shown, there.shown) == (200, ["acme", "acme"], [None])
+
+
+@pytest.mark.egress
+async def test_through_a_proxy_the_endpoint_alone_sees_it(
+    authority: trustme.CA, clients: trustme.CA, ca_file: Path, make_client: MakeClient, tmp_path: Path
+) -> None:
+    """With an egress proxy the handshake, and so the certificate, is inside the tunnel."""
+    tls = asking_tls(authority, clients, ssl.CERT_REQUIRED, NAME)
+    async with asking(tls) as there, proxy_to(there.endpoint.port) as proxy:
+        policy, reach = policy_for(there.endpoint), {"proxy": proxy.url(""), "lookup": public}
+        client = make_client(policy, ca_file=ca_file, data_dir=tmp_path, **reach)
+        url = there.endpoint.url(host=NAME)
+        outcome = await client.send(post(url, client_certificate=client_certificate(clients, "acme")))
+    assert (outcome.status, there.shown, len(proxy.requests)) == (200, ["acme"], 1)
 
 
 @pytest.mark.parametrize("odd", ["  Ünï\u00a0 &  Größe   GmbH ", "O" * 64, "a\tB  c"])

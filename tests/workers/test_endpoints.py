@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from dataclasses import replace
 
 import pytest
@@ -236,6 +237,18 @@ async def test_days_of_failures_disable(clock: Clock) -> None:
     told = [CODEC.event(read("events", record.value)).type for record in flow.publisher.to("events")]
     assert told == ["endpoint.failing", "endpoint.failing", "endpoint.disabled"]
     assert flow.publisher.attempts[-1].verdict == "rejected"
+
+
+async def test_a_recovery_tells_what_it_was_from(clock: Clock) -> None:
+    """Who hears of a recovery learns how long it had failed, and how often."""
+    flow = sending(answer(500), answer(500), answer(200))
+    paced(flow, clock)
+    for number in range(3):
+        await flow(delivered(another(number), offset=number))
+        clock.now += 1.1 * DAY_MS
+    *_, told = [CODEC.event(read("events", record.value)) for record in flow.publisher.to("events")]
+    assert told.type == "endpoint.recovered"
+    assert json.loads(told.data)["failures"] == 2
 
 
 async def test_another_owner_goes_on_where_the_first_was(clock: Clock) -> None:
