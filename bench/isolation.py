@@ -27,7 +27,7 @@ from pipeline.flow.subscription import Subscription
 
 Figures = dict[str, float]
 
-RATE, PAIRS, BACKLOG = 1_000.0, 5, limited.BACKLOG
+RATE, PAIRS, BACKLOG = 500.0, 5, limited.BACKLOG
 HOT = 2
 """Bad endpoints that get half of the bad traffic."""
 LEAST_THROUGHPUT, MOST_P99 = 0.9, 1.2

@@ -164,6 +164,11 @@ class Lane(Generic[T]):
         most = (self._allowed if self._shrunk else self.cap) / lasts
         return most if self.rate is None else min(most, self.rate / 1000)
 
+    @property
+    def well(self) -> bool:
+        """Whether its requests have succeeded of late."""
+        return not self._shrunk and self._allowed > min(_AT_FIRST, self.cap - 1)
+
     def idle(self, now: float) -> bool:
         """Whether nothing is lost when it is forgotten."""
         return not (self.in_flight or self.held or self.breaker.trying or self.reserved_until_ms > now)

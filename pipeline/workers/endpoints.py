@@ -25,7 +25,7 @@ ENDPOINT_STATE, EVENTS = "endpoint-state", "events"
 MOST_HELD = 5_000
 """Deliveries that wait in memory, over all endpoints; what comes beyond waits on the ladder."""
 MOST_IN_FLIGHT = 2_000
-"""Requests under way, over all endpoints: so many only if most of them hang."""
+"""Requests under way, over all endpoints: so many only if most hang. Beyond, only endpoints that are well get more."""
 KNOWN = 20_000
 """Endpoints that are remembered. Of the hundred that were used longest ago an idle one is forgotten."""
 _OLDEST = 100
@@ -121,7 +121,7 @@ class Endpoints:
     def enter(self, endpoint: Endpoint, slot_ms: float) -> float:
         """0 when a delivery goes now, until `leave` or `give_back`; else the slot that it is to `wait` for."""
         now = self._clock()
-        if self._in_flight >= MOST_IN_FLIGHT:
+        if not self._room(endpoint.lane):
             slot = endpoint.lane.reserve(now, far=True)
         elif not (slot := endpoint.lane.enter(now, slot_ms)):
             self._in_flight += 1
@@ -210,7 +210,7 @@ class Endpoints:
     def _pump(self, endpoint: Endpoint, now: float) -> None:
         """Give turns to those whose they are, and see to it that the next one gets its own in time."""
         lane = endpoint.lane
-        while self._in_flight < MOST_IN_FLIGHT and (waiting := lane.next(now)) is not None:
+        while self._room(lane) and (waiting := lane.next(now)) is not None:
             self._held -= 1
             self._in_flight += 1
             waiting.turn.set_result(0.0)
@@ -221,6 +221,9 @@ class Endpoints:
                 endpoint.timer.cancel()
             delay_s = max(wake - now, 1.0) / 1000
             endpoint.timer = asyncio.get_running_loop().call_later(delay_s, self._woken, endpoint)
+
+    def _room(self, lane: Lane[Waiting]) -> bool:
+        return self._in_flight < MOST_IN_FLIGHT or lane.well
 
     def _woken(self, endpoint: Endpoint) -> None:
         endpoint.timer = None

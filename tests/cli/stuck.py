@@ -36,7 +36,7 @@ def main(topic: str, group: str, patience_s: str) -> None:
         yield Wired(stage, Publisher(place.settings), lambda: None)
 
     WIRINGS["stuck"] = stuck
-    _stages.Watchdog = partial(Watchdog, patience_s=float(patience_s))  # type: ignore[attr-defined]
+    _stages.Watchdog = partial(Watchdog, patience_s=float(patience_s))  # type: ignore[assignment, attr-defined]
     _stages.run(Settings.read(), "stuck", None)
 
 

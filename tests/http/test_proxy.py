@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -14,8 +14,19 @@ from pipeline.errors import SettingsError
 from pipeline.flow.deliver import Verdict
 from pipeline.http.guard import EgressPolicy
 from pipeline.http.proxy import EgressProxy
+from tests.hostile.scripts import resets, says
 from tests.http.conftest import MakeClient
-from tests.http.endpoints import Endpoint, Received, answering, closed_port, listening, post, read_request, tls_for
+from tests.http.endpoints import (
+    Endpoint,
+    Received,
+    Script,
+    answering,
+    closed_port,
+    listening,
+    post,
+    read_request,
+    tls_for,
+)
 
 pytestmark = pytest.mark.egress
 
@@ -124,6 +135,24 @@ async def test_fault_of_the_proxy(reply: bytes, verdict: Verdict, make_client: M
         client = make_client(policy_for(endpoint), proxy=proxy.url(""), lookup=public)
         outcome = await client.send(post(endpoint.url(host=NAME)))
     assert (outcome.failure, endpoint.connections) == (verdict, 0)
+
+
+@pytest.mark.parametrize("parts", [(), (b"HTTP/1.1 200 Conn",)], ids=["at once", "in its reply"])
+@pytest.mark.parametrize("ends", [lambda parts: says(*parts, then_close=True), lambda parts: resets(*parts)])
+async def test_proxy_that_breaks_off(
+    parts: tuple[bytes, ...], ends: Callable[[tuple[bytes, ...]], Script], make_client: MakeClient
+) -> None:
+    """A proxy that closes or resets the connection before it has answered is verdict `proxy`."""
+    async with listening(ends(parts)) as proxy:
+        outcome = await make_client(proxy=proxy.url(""), lookup=public).send(post(f"https://{NAME}/"))
+    assert outcome.failure is Verdict.PROXY
+
+
+async def test_tunnel_that_breaks(make_client: MakeClient) -> None:
+    """What breaks in an open tunnel is between the endpoint and us: not the proxy's fault."""
+    async with listening(says(b"HTTP/1.1 200 Connected\r\n\r\n", then_close=True)) as proxy:
+        outcome = await make_client(proxy=proxy.url(""), lookup=public).send(post(f"https://{NAME}/"))
+    assert outcome.failure is Verdict.CONNECT
 
 
 async def test_proxy_that_is_down(make_client: MakeClient) -> None:

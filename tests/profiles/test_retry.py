@@ -61,6 +61,11 @@ def test_monitorqa_takes_any_other_answer_for_final(status: int) -> None:
     assert [_after(PROFILES["monitorqa"], outcome, attempt) for attempt in (1, 5)] == [Dead("rejected")] * 2
 
 
+def test_monitorqa_takes_an_answer_that_is_too_long_for_an_answer() -> None:
+    """An answer whose head is too long to be read is no network error: it is final too."""
+    assert _after(PROFILES["monitorqa"], failure(Verdict.TOO_LARGE), 1) == Dead("rejected")
+
+
 @pytest.mark.parametrize("outcome", [answer(500), answer(201), failure(Verdict.TIMEOUT), answer(410), answer(429)])
 def test_inspectorio_tries_three_times_more_60_s_apart(outcome: Outcome) -> None:
     """Always 60 s, without jitter; 410 and 429 are failures like any other."""

@@ -159,6 +159,16 @@ async def test_requests_are_bounded(clock: Clock, monkeypatch: pytest.MonkeyPatc
     await asyncio.gather(*works)
 
 
+async def test_those_that_are_well_go_on_beside_all_that_hang(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where too many requests hang, an endpoint that has just answered still gets its own."""
+    flow = sending(answer(200))
+    paced(flow, clock)
+    await flow(delivered(another(0), offset=0))
+    monkeypatch.setattr(module, "MOST_IN_FLIGHT", 0)
+    await flow(delivered(another(1), offset=1))
+    assert len(flow.publisher.attempts) == 2
+
+
 async def test_an_endpoint_that_hangs_gives_up_what_waits(clock: Clock) -> None:
     """The longer nothing ends, the less an endpoint can take: what waited for it in memory goes to the ladder."""
     flow = sending(answer(200))
