@@ -80,38 +80,46 @@ async def test_body_in_tiny_chunks(client: DeliveryClient) -> None:
     assert endpoint.connections == 1
 
 
-async def test_request_that_is_not_taken_is_dropped_at_the_deadline(client: DeliveryClient) -> None:
-    """When a delivery has ended, nothing more of it is sent: an endpoint cannot hold its connection by not reading."""
-    ended, received = asyncio.Event(), asyncio.Queue[int]()
+class Unwilling:
+    """An endpoint that takes nothing of a request, `says` something, and later reads what is still being sent."""
 
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(self, says: bytes = b"") -> None:
+        self.says, self.ended, self.received = says, asyncio.Event(), asyncio.Queue[int]()
+
+    async def __call__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """One connection."""
         writer.transport.pause_reading()  # type: ignore[attr-defined]
-        await ended.wait()
+        writer.write(self.says)
+        await self.ended.wait()
         writer.transport.resume_reading()  # type: ignore[attr-defined]
         size = 0
         with contextlib.suppress(ConnectionError):
             while chunk := await reader.read(1_000_000):
                 size += len(chunk)
-        received.put_nowait(size)
+        self.received.put_nowait(size)
 
-    async with listening(script) as endpoint:
+
+async def test_request_that_is_not_taken_is_dropped_at_the_deadline(client: DeliveryClient) -> None:
+    """When a delivery has ended, nothing more of it is sent: an endpoint cannot hold its connection by not reading."""
+    unwilling = Unwilling()
+    async with listening(unwilling) as endpoint:
         outcome = await client.send(post(endpoint.url(), DEADLINE_S, body=bytes(16_000_000)))
-        ended.set()
+        unwilling.ended.set()
         assert outcome.failure is Verdict.TIMEOUT
-        assert await asyncio.wait_for(received.get(), 5) < 16_000_000
+        assert await asyncio.wait_for(unwilling.received.get(), 5) < 16_000_000
 
 
 async def test_answer_before_the_whole_request_was_taken(client: DeliveryClient) -> None:
-    """An answer that comes before the endpoint has taken the request counts, but its connection is not used again."""
+    """An answer that comes before the endpoint has taken the request counts, but its connection is not used again.
 
-    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()
-        writer.transport.pause_reading()  # type: ignore[attr-defined]
-        writer.write(OK)
-        await asyncio.Event().wait()
-
-    async with listening(script) as endpoint:
+    Nothing more of the request is sent.
+    """
+    unwilling = Unwilling(OK)
+    async with listening(unwilling) as endpoint:
         big = post(endpoint.url(), DEADLINE_S, body=bytes(16_000_000))
         outcomes = [await client.send(big) for _ in range(2)]
+        unwilling.ended.set()
+        sizes = [await asyncio.wait_for(unwilling.received.get(), 5) for _ in range(2)]
     assert [outcome.status for outcome in outcomes] == [200, 200]
     assert endpoint.connections == 2
+    assert max(sizes) < 16_000_000
