@@ -14,7 +14,8 @@ from bench.rig import Rig
 from pipeline.kafka import topics
 from pipeline.kafka.clients import producer_config
 
-_TICK_S = 0.002
+_TICK_S = 0.01
+"""A load of single events every millisecond or two would measure mostly what so many small batches cost the broker."""
 
 
 @dataclass(slots=True)

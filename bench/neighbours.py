@@ -1,8 +1,9 @@
 """Healthy endpoints beside bad ones: what their deliveries take, with and without the neighbours.
 
-The healthy load is steady, at a rate that two senders carry with ease. Its throughput is its deliveries received per
-second over the span from the first to the last of a window's events; its p99 is from produced to received. A window
-without the neighbours and one with them make a pair; a figure's ratio is the median of the pairs' ratios.
+The healthy load is steady, a few events every ten milliseconds, at a rate that two senders carry with ease. Its
+throughput is its deliveries received per second over the span from the first to the last of a window's events; its
+p99 is from produced to received. A window without the neighbours and one with them make a pair; a figure's ratio is
+the median of the pairs' ratios.
 """
 
 from __future__ import annotations

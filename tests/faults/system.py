@@ -39,6 +39,8 @@ _STOP_S = 40.0
 _API_SHARE = 0.2
 """Of the events, so many come in over REST."""
 _PAUSE_S = 0.5
+MOST_AT_ONCE = 200
+"""Requests to one endpoint: also those that take long must be able to take their share of what was held up."""
 """A worker that ended by itself is started again after this long."""
 
 Say = Callable[[str], None]
@@ -209,7 +211,7 @@ class System:
                 held = Secrets(scheme.generate(os.urandom(RANDOM_BYTES)))
                 auth = Auth(scheme.name, seal_auth(vault.tenant_vault(tenant), ident, webhook, held, 1))
                 url = f"http://127.0.0.1:{ports[kind]}/{kind}/{ident}/{webhook}"
-                made = Subscription(ident, webhook, url, ("*",), auth)
+                made = Subscription(ident, webhook, url, ("*",), auth, max_in_flight=MOST_AT_ONCE)
                 producer.produce(topics.SUBSCRIPTIONS, codec.encode_subscription(made), made.path)
         if producer.flush(60):
             raise TimeoutError("tenants and webhooks could not be written")
