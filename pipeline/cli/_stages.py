@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import os
+import resource
 import sys
 from contextlib import AsyncExitStack, suppress
 from typing import Any, NoReturn
@@ -30,6 +31,7 @@ _log = structlog.get_logger()
 
 def run(settings: Settings, role: str, start: str | None) -> None:
     """Run a stage until it is told to stop, then drain. A fault ends the process at once, without a commit."""
+    _allow_many_connections()
     with slot(settings, role) as instance:
         uvloop.run(_run(settings, role, instance, start))
 
@@ -94,6 +96,12 @@ async def _work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
     for task in beside:
         task.cancel()
     _log.info("stopped", drained=ended)
+
+
+def _allow_many_connections() -> None:
+    """Raise the soft limit of open files to the hard one: no endpoint may fail for want of one."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 def _collect_less_often() -> None:
