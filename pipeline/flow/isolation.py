@@ -19,7 +19,9 @@ from pipeline.flow.breaker import Breaker
 IN_FLIGHT = 16
 """Requests to one endpoint at a time, unless its webhook says fewer."""
 _AT_FIRST = 2
-"""So many at a time until one has succeeded: each success allows one more, each failure halves."""
+"""So many at a time until one has succeeded."""
+_MORE, _MORE_AGAIN = 3, 1
+"""How many more each success allows, before the first failure and after one. Each failure halves."""
 _GUESS_MS = 50.0
 """What a request is taken to last before one has ended."""
 _SHORTEST_MS = 1.0
@@ -138,7 +140,7 @@ class Lane(Generic[T]):
         if failed:
             self._allowed, self._shrunk = max(min(self._allowed, self.cap) // 2, 1), True
         elif self._allowed < self.cap:
-            self._allowed += 1
+            self._allowed = min(self._allowed + (_MORE_AGAIN if self._shrunk else _MORE), self.cap)
             self._shrunk &= self._allowed < self.cap
         self.breaker.note(now, begun, failed=failed)
 
