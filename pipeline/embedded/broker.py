@@ -36,15 +36,25 @@ group.initial.rebalance.delay.ms=0
 group.min.session.timeout.ms=1000
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500
+log.cleaner.dedupe.buffer.size=16777216
+num.io.threads=2
+num.network.threads=1
 """
 # `log.dirs` is relative to the process's folder: it is a list with commas, which a path may contain.
 # The voter is named here, not stored in the log, so that every start may have another port.
 # A broker that was killed must wait for its own old session to end before it may register again.
 # Few partitions of Kafka's own topics: they are made, and read at each start, for one broker's few groups.
+# Of the cleaner's buffer the default is 128 MiB: half of so small a heap, of which the collector would never be done.
 
 # The quick compiler alone: on a machine of two cores the other one takes, for its first minutes, more than it gives.
 _ONCE = ("-XX:TieredStopAtLevel=1", "-XX:+UseSerialGC")
-_LASTING = ("-XX:TieredStopAtLevel=1", "-Xms256m", "-Xmx512m", "-XX:+ExitOnOutOfMemoryError")
+_LASTING = (
+    "-XX:TieredStopAtLevel=1",
+    "-XX:-UseCodeCacheFlushing",  # what is compiled stays: to look for what is not used takes a collection of the heap
+    "-Xms256m",
+    "-Xmx512m",
+    "-XX:+ExitOnOutOfMemoryError",
+)
 _LOGGING = (
     "-Dorg.slf4j.simpleLogger.log.org.apache.kafka.common.config.AbstractConfig=warn",
     "-Dorg.slf4j.simpleLogger.showDateTime=true",

@@ -29,8 +29,12 @@ _WEIGHT = 0.2
 """Of the newest request in the mean duration."""
 _SPARE_MS = 500.0
 """A limited rate makes up for so much time that it did not use."""
-_LONGEST_MS = 3_600_000
+LONGEST_MS = 3_600_000
 """A reservation sleeps no longer; then the settings in force judge it anew."""
+_GUESSED_MS, _WRITES = 60_000, 3
+"""While an endpoint is sick its capacity, and so every slot, is a guess: who waits for one looks again this soon at
+first, later twice as long each time (a time is so many writes), up to the longest. So what
+came during an outage is not kept for long after it."""
 _LATE = 20
 """The ladder may be late by this part of the smallest tier: whoever waits on it comes so much earlier."""
 
@@ -79,6 +83,9 @@ class Lane(Generic[T]):
         0 when it goes now: it counts as in flight. Else the slot that it is to wait for. Who comes in or after its
         slot goes before those who come without one.
         """
+        if self.rate is None and not self.held and self._free(now):
+            self._start(now)  # room is never left empty for those who sleep: their slots are an estimate
+            return 0.0
         if self.reserved_until_ms > now:
             self._rescale(now)
             if self.soon(now) < slot_ms < self.reserved_until_ms:
@@ -166,6 +173,12 @@ class Lane(Generic[T]):
         most = (self._allowed if self._shrunk else self.cap) / lasts
         return most if self.rate is None else min(most, self.rate / 1000)
 
+    def longest_ms(self, hop: int) -> int:
+        """How long a delivery that was written `hop` times may sleep at most before its slot is judged anew."""
+        if not (self._shrunk or self.breaker.trying):
+            return LONGEST_MS
+        return min(_GUESSED_MS << min(hop // _WRITES, 10), LONGEST_MS)
+
     @property
     def well(self) -> bool:
         """Whether its requests have succeeded of late."""
@@ -201,10 +214,10 @@ class Lane(Generic[T]):
         self._reserved_by = capacity
 
 
-def sleep_ms(now: float, slot_ms: float, tier_ms: int) -> int:
-    """How long to wait on the ladder for a slot: whole smallest tiers, at most an hour, so that it is never missed.
+def sleep_ms(now: float, slot_ms: float, tier_ms: int, longest_ms: int = LONGEST_MS) -> int:
+    """How long to wait on the ladder for a slot: whole smallest tiers, at most so long, so that it is never missed.
 
     The rest, less than a tier, is waited for in memory.
     """
     tiers = int((slot_ms - now - tier_ms / _LATE) // tier_ms)
-    return max(min(tiers, _LONGEST_MS // tier_ms), 1) * tier_ms
+    return max(min(tiers, longest_ms // tier_ms), 1) * tier_ms

@@ -14,6 +14,9 @@ from pipeline.settings import Settings
 _log = logging.getLogger("librdkafka")
 _ASK_S = 10.0
 
+_RECONNECT_MS = 1_000
+"""A client looks for a broker that is gone once a second: by default, after an outage of ten seconds, every ten."""
+
 MAX_MESSAGE = 9 * 1024 * 1024
 """Above the largest topic's limit (retry-dlq, 8 MiB), so that the topic decides, not the client."""
 
@@ -25,7 +28,12 @@ def client_config(settings: Settings, **properties: object) -> dict[str, object]
     """
     settings.require("bootstrap_servers")
     own = {name if callable(value) else name.replace("_", "."): value for name, value in properties.items()}
-    base = {"bootstrap.servers": settings.bootstrap_servers, "client.id": "pipeline", "logger": _log}
+    base = {
+        "bootstrap.servers": settings.bootstrap_servers,
+        "client.id": "pipeline",
+        "logger": _log,
+        "reconnect.backoff.max.ms": _RECONNECT_MS,
+    }
     return {**base, **own, **settings.kafka}
 
 

@@ -32,6 +32,7 @@ _OLDEST = 100
 _LOOK_S = 0.05
 _WRITE_MS = 5_000.0
 _WEIGHT = 0.3
+_STOOD_STILL_MS = 1_000
 _SAYS_NOTHING = frozenset({Verdict.SKIPPED, Verdict.PROXY})
 """Verdicts that are not the endpoint's doing."""
 _log = structlog.get_logger()
@@ -143,10 +144,10 @@ class Endpoints:
         self._pump(endpoint, now)
         return await waiting.turn
 
-    def leave(self, endpoint: Endpoint, verdict: Verdict, duration_ms: float) -> None:
-        """A request has ended, after this time."""
+    def leave(self, endpoint: Endpoint, verdict: Verdict, duration_ms: float, deadline_s: float) -> None:
+        """A request has ended, after this time. One that took longer than it may tells that *we* stood still."""
         self._in_flight -= 1
-        if verdict in _SAYS_NOTHING:
+        if verdict in _SAYS_NOTHING or duration_ms > deadline_s * 1000 + _STOOD_STILL_MS:
             endpoint.lane.give_back()
             return
         now, failed = self._clock(), verdict is not Verdict.DELIVERED
@@ -165,9 +166,9 @@ class Endpoints:
         self._in_flight -= 1
         endpoint.lane.give_back()
 
-    def sleep_ms(self, slot_ms: float) -> int:
-        """How long to wait on the ladder for a slot."""
-        return sleep_ms(self._clock(), slot_ms, self._tier_ms)
+    def sleep_ms(self, endpoint: Endpoint, slot_ms: float, hop: int) -> int:
+        """How long a delivery that was written `hop` times is to wait on the ladder for a slot."""
+        return sleep_ms(self._clock(), slot_ms, self._tier_ms, endpoint.lane.longest_ms(hop))
 
     def refresh(self) -> None:
         """Forget what is idle: a partition came, of whose endpoints others may have written since."""

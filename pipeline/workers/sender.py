@@ -123,8 +123,9 @@ class Sender:
         if not slot_ms:
             self.endpoints.give_back(endpoint)
         if copy.work.open:
-            hop, wait_ms = copy.carriage.hop + 1, self.endpoints.sleep_ms(slot_ms)
-            carriage = replace(copy.carriage, hop=hop, wait_ms=wait_ms, slot_ms=int(slot_ms))
+            hop = copy.carriage.hop
+            wait_ms = self.endpoints.sleep_ms(endpoint, slot_ms, hop)
+            carriage = replace(copy.carriage, hop=hop + 1, wait_ms=wait_ms, slot_ms=int(slot_ms))
             topic = self.ladder.next_tier(wait_ms).topic
             await self.publisher.publish(Outgoing(topic, copy.record.key, copy.record.value, to_headers(carriage)))
             copy.work.release()
@@ -170,7 +171,7 @@ class Sender:
         outcome = await self.client.send(request)
         copy.request = None
         verdict = target.profile.judge(outcome)
-        self.endpoints.leave(endpoint, verdict, outcome.duration_ms)
+        self.endpoints.leave(endpoint, verdict, outcome.duration_ms, request.deadline_s)
         then = target.profile.next_step(
             verdict, outcome, copy.delivery.attempt, jitter=self.random(), now_ms=self.clock(), ladder=self.ladder
         )

@@ -79,7 +79,8 @@ class World:
             self._pump()
 
     def _sleep(self, one: Sent, slot_ms: float) -> None:
-        wait = sleep_ms(self.now, slot_ms, TIER_MS)
+        hop = sum(hops(wait) + 1 for wait in one.waits)
+        wait = sleep_ms(self.now, slot_ms, TIER_MS, self.lane.longest_ms(hop))
         one.slot_ms = int(slot_ms)
         one.waits.append(wait)
         self.at(self.now + wait + self._random.random() * LATE_MS, lambda: self._enter(one))

@@ -143,6 +143,20 @@ def test_a_recovered_endpoint_gets_new_events_at_once() -> None:
     assert max((one.sent_ms or 0) - one.came_ms for one in new) < 1_000
 
 
+def test_an_endpoint_that_stood_still_is_soon_at_its_old_speed() -> None:
+    """A minute of silence, all of it timed out: what comes after it goes at once, and little has to wait for long."""
+    back = NOW + 2 * MINUTE
+    world = World(lane(cap=200), lambda now: (1_500, False) if now < NOW + MINUTE or now >= back else (60_000, True))
+    world.arrive(every_ms=50, number=20 * 600)
+    world.look()
+    world.run(NOW + 10 * MINUTE)
+    after = [one for one in world.sent if one.came_ms > back + MINUTE]
+    assert len(after) > 20 * 400
+    assert max((one.sent_ms or 0) - one.came_ms for one in after) < 10_000
+    world.run(NOW + 15 * MINUTE)
+    assert len(world.sent) == 20 * 600
+
+
 def test_another_process_goes_on_behind_what_was_reserved() -> None:
     """A new owner of a partition does not begin at now."""
     first = lane(rate=10)

@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 
-from pipeline.flow.deliver import Carriage, Delivery
+from pipeline.flow.deliver import Carriage, Delivery, Outcome, Verdict
 from pipeline.flow.event import Event
 from pipeline.flow.health import EndpointState
 from pipeline.workers import endpoints as module
@@ -298,3 +298,15 @@ async def test_idle_endpoints_are_forgotten(clock: Clock, monkeypatch: pytest.Mo
         endpoints.of(target(webhook=f"wh_{number}").subscription)
     assert len(endpoints._known) == 10
     assert endpoints.of(busy.webhook) is busy
+
+
+async def test_a_time_in_which_we_stood_still_is_not_the_endpoints(clock: Clock) -> None:
+    """Requests that ended long after their deadline say that this process was stopped: they open no breaker."""
+    flow = sending(*[Outcome(Verdict.TIMEOUT, None, (), b"", 75_000)] * 30, answer(200))
+    made = paced(flow, clock)
+    for number in range(31):
+        await flow(delivered(another(number), offset=number))
+    endpoint = made.of(flow.targets.there["acme/wh_1"].subscription)
+    assert [attempt.verdict for attempt in flow.publisher.attempts][-1] is Verdict.DELIVERED
+    assert endpoint.state.failures == 0
+    assert not endpoint.lane.breaker.trying
