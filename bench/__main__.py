@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import delay, isolation, latency, throughput
+from bench import control, delay, isolation, latency, throughput
 from bench.rig import say
 
 
@@ -39,6 +39,9 @@ async def _run(given: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
         case "delay":
             figures = await delay.run(given.backlog, folder)
             return figures, delay.missed(figures)
+        case "control":
+            figures = await control.run(given.only or control.PARTS, folder, quick=given.quick)
+            return figures, control.missed(figures)
         case _:
             cases, options = given.only or isolation.CASES, {"backlog": given.backlog, "count": given.pairs}
             compared = await isolation.run(cases, given.rate, folder, **options)
@@ -61,7 +64,10 @@ def _parser() -> argparse.ArgumentParser:
     four.add_argument("--rate", type=float, default=isolation.RATE, help="healthy events per second")
     four.add_argument("--pairs", type=int, default=isolation.PAIRS, help="of windows, without and with the bad ones")
     four.add_argument("--backlog", type=int, default=isolation.BACKLOG, help="of the limited endpoint")
-    for case in (one, two, three, four):
+    five = cases.add_parser("control", help="ingest, log, recorder, views; exit code 1 when a floor is missed")
+    five.add_argument("--part", dest="only", action="append", choices=control.PARTS, help="this one alone")
+    five.add_argument("--quick", action="store_true", help="a tenth of everything")
+    for case in (one, two, three, four, five):
         case.add_argument("-o", dest="output", choices=("table", "json"), default="table")
     return parser
 

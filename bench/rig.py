@@ -49,6 +49,7 @@ class Rig:
     environ: Mapping[str, str]
     """Settings of the roles besides the usual ones."""
     roles: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    api_port: int = field(default_factory=free_port)
 
     async def start(self, *names: str) -> None:
         """Start roles (`sender-0`), each a process, and wait until they are ready."""
@@ -150,8 +151,10 @@ class Rig:
             **self.environ,
         }
         role = name.partition("-")[0]
+        command = [sys.executable, "-m", "pipeline", "run", role]
+        command += ["--port", str(self.api_port)] if role == "api" else []
         log = (settings.data_dir / f"{name}.log").open("wb")
-        return subprocess.Popen([sys.executable, "-m", "pipeline", "run", role], env=env, stdout=log, stderr=log)
+        return subprocess.Popen(command, env=env, stdout=log, stderr=log)
 
 
 @asynccontextmanager

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import Protocol
 
+from pipeline.flow.audit import Audit
 from pipeline.flow.deadletter import DeadLetter
 from pipeline.flow.deliver import Attempt, Delivery, Outcome, OutgoingRequest
 from pipeline.flow.event import Event
+from pipeline.flow.filters import Content
 from pipeline.flow.health import EndpointState
+from pipeline.flow.history import Entry, Position
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.profiles import Prepared, Profile
 
@@ -83,8 +86,23 @@ class Codec(Protocol):
     def event(self, record: Record) -> Event:
         """Of a record of `events`."""
 
+    def named_event(self, record: Record) -> Event:
+        """The same for who needs no data."""
+
+    def named_in(self, record: Record) -> bytes | None:
+        """What `named_event` decodes of the record's value; None: nothing."""
+
     def delivery(self, value: bytes | None) -> Delivery:
         """Of a record of `deliveries` or a tier."""
+
+    def attempt(self, value: bytes | None) -> Attempt:
+        """Of a record of `attempts`."""
+
+    def dead_letter(self, value: bytes | None) -> DeadLetter:
+        """Of a record of `retry-dlq`."""
+
+    def decode_audit(self, value: bytes | None) -> Audit:
+        """Of a record of `audit`."""
 
     def encode_delivery(self, delivery: Delivery) -> bytes:
         """For `deliveries` or a tier."""
@@ -109,13 +127,15 @@ class Codec(Protocol):
 class Tenancy:
     """A tenant with its product and the webhooks of it that are active.
 
-    `wanting` gives the ids of those that want a type. `unreadable` are those of which nothing can be told.
+    `wanting` gives the ids of those that want a type. `unreadable` are those of which nothing can be told. `contents`
+    has the filters and projections of those that have some.
     """
 
     tenant: Tenant
     profile: Profile
     wanting: Callable[[str], tuple[str, ...]]
     unreadable: tuple[str, ...] = ()
+    contents: Mapping[str, Content] = field(default_factory=dict)
 
 
 class Subscribers(Protocol):
@@ -163,3 +183,20 @@ class Clock(Protocol):
 
     def __call__(self) -> int:
         """Now."""
+
+
+class Log(Protocol):
+    """The delivery log, as it is written."""
+
+    def write(self, entries: Sequence[Entry], positions: Sequence[Position] = ()) -> None:
+        """Take them in, in one transaction; `positions` is how far their topics have then been read.
+
+        The same entries in any order, however often, come to the same log. It blocks. Raises `Unreachable` when the
+        database does not answer: nothing was written, or all was; write them again.
+        """
+
+    def positions(self) -> Mapping[tuple[str, int], int]:
+        """How far each (topic, partition) has been read into it: the offset of its next record.
+
+        It blocks. Raises `Unreachable`.
+        """

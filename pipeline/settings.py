@@ -45,6 +45,7 @@ class Settings:
     disable_after: str = "120h"
     disable_attempts: int = 20
     egress_name_servers: str = ""
+    log_retention: str = "30d"
     data_dir: Path = Path("data")
     instance_id: str = field(default_factory=socket.gethostname)
     health_port: int = 0
@@ -82,7 +83,11 @@ class Settings:
 
     def keys(self) -> tuple[tuple[str, bytes], ...]:
         """The encryption keys as (id, 32 bytes); the first seals. Raises `SettingsError` when one cannot be read."""
-        return tuple(_encryption_key(word) for word in self.encryption_keys.split(",") if word.strip())
+        found = tuple(_encryption_key(word) for word in self.encryption_keys.split(",") if word.strip())
+        names = [name for name, _ in found]
+        if twice := next((name for name in names if names.count(name) > 1), None):
+            raise SettingsError(f"{PREFIX}ENCRYPTION_KEYS: two keys are called {twice!r}: give each an id of its own")
+        return found
 
 
 def _from_environ(environ: Mapping[str, str], name: str) -> str | None:

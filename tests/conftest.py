@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import os
 from collections.abc import Iterator
 
 import pytest
@@ -16,6 +18,12 @@ def cluster(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LiveCluster]:
     """The run's one broker and registry, started when the first test asks for it. Its user is marked `kafka`."""
     with live_cluster(tmp_path_factory.mktemp("cluster")) as running:
         yield running
+
+
+@pytest.fixture(scope="session")
+def sealing() -> str:
+    """One key for all modules: deliveries that one of them leaves on the ladder are met by the next one's sender."""
+    return f"test:{base64.b64encode(os.urandom(32)).decode()}"
 
 
 @pytest.hookimpl(tryfirst=True)

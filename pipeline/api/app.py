@@ -12,38 +12,53 @@ from starlette.responses import JSONResponse, Response
 from pipeline.api import problems
 from pipeline.api.auth import Authenticate, Keys, requires
 from pipeline.api.deps import Deps
+from pipeline.api.document import describe
 from pipeline.api.operations import OPERATIONS, Operation
 from pipeline.api.transport import Body, Meter
 
 _ALWAYS = {401: "No valid key.", 403: "The key's role does not include this.", 500: "A fault of ours."}
-_WITH_BODY = {400: "The body cannot be read.", 413: "Too large.", 422: "A field breaks a rule."}
+_WITH_BODY = {
+    400: "The body cannot be read.",
+    408: "The body did not come in time.",
+    413: "Too large.",
+    422: "A field breaks a rule.",
+    503: "Kafka does not answer, or too much is under way: the sentence says what is known.",
+}
 _WORDS = {
     404: "There is no such thing, or it is not yours.",
     409: "It cannot be done as things are.",
     422: "A parameter breaks a rule.",
+    429: "More than the tenant's limit, or than can be done at a time: `Retry-After` says when there is room.",
     503: "Kafka does not answer: the sentence says what is known.",
 }
 
 
+_HOW: dict[str, Any] = {"strict_content_type": False, "separate_input_output_schemas": False}
+
+
 def create_app(deps: Deps) -> FastAPI:
     """The REST API over these parts. It starts nothing and holds nothing of its own."""
-    app = FastAPI(title="Webhook pipeline", version="1", docs_url=None, redoc_url=None, strict_content_type=False)
+    app = FastAPI(title="Webhook pipeline", version="1", docs_url=None, redoc_url=None, **_HOW)
     app.state.deps = deps
     for operation in OPERATIONS:
         _add(app, operation)
     for path, endpoint in (("/healthz", _healthz), ("/readyz", _readyz), ("/metrics", _metrics)):
         app.add_api_route(path, endpoint, methods=["GET"], include_in_schema=False)
     problems.install(app)
-    _secure(app)
+    describe(app)
     app.add_middleware(Body)
-    app.add_middleware(Authenticate, keys=Keys(deps.admin_key))
+    app.add_middleware(Authenticate, keys=Keys(deps.admin_key, deps.keys.key))
     app.add_middleware(Meter, registry=deps.metrics)
     return app
 
 
 def _add(app: FastAPI, operation: Operation) -> None:
     more = {**operation.more, "responses": _refusals(operation) | operation.more.get("responses", {})}
-    extra = {"x-least-role": operation.least.value, **operation.more.get("openapi_extra", {})}
+    extra = {
+        "x-least-role": operation.least.value,
+        "x-configures": operation.configures,
+        **operation.more.get("openapi_extra", {}),
+    }
     app.add_api_route(
         operation.path,
         operation.endpoint,
@@ -52,7 +67,7 @@ def _add(app: FastAPI, operation: Operation) -> None:
         status_code=operation.status,
         tags=[operation.tag],
         summary=operation.summary,
-        dependencies=[Depends(requires(operation.least))],
+        dependencies=[Depends(requires(operation.least, configures=operation.configures))],
         **{**more, "openapi_extra": extra},
     )
 
@@ -65,34 +80,15 @@ def _refusals(operation: Operation) -> dict[int | str, dict[str, Any]]:
     return {status: {"description": text, "content": content} for status, text in sorted(words.items())}
 
 
-def _secure(app: FastAPI) -> None:
-    """Put what FastAPI does not know by itself into the OpenAPI document: the key, and how refusals really look."""
-    build = app.openapi
-
-    def openapi() -> dict[str, Any]:
-        made = build()
-        parts = made.setdefault("components", {})
-        parts["securitySchemes"] = {"key": {"type": "http", "scheme": "bearer"}}
-        made["security"] = [{"key": []}]
-        schema = problems.Problem.model_json_schema(ref_template="#/components/schemas/{model}")
-        parts["schemas"] = {**parts.get("schemas", {}), **schema.pop("$defs"), "Problem": schema}
-        for unused in ("HTTPValidationError", "ValidationError"):
-            parts["schemas"].pop(unused, None)
-        for one in (one for path in made["paths"].values() for one in path.values()):
-            if "HTTPValidationError" in str(one["responses"].get("422")):
-                del one["responses"]["422"]  # it has no parameter that can break a rule
-        return made
-
-    app.openapi = openapi  # type: ignore[method-assign]  # FastAPI's own way to extend it
-
-
 async def _healthz() -> Response:
     return JSONResponse({"alive": True})
 
 
 async def _readyz(request: Request) -> Response:
-    reasons = request.app.state.deps.not_ready()
-    return JSONResponse({"ready": not reasons, "reasons": reasons}, 503 if reasons else 200)
+    deps: Deps = request.app.state.deps
+    reasons = deps.not_ready()
+    warnings = [warning for warning in (deps.sealing.warning, deps.log.trouble) if warning]
+    return JSONResponse({"ready": not reasons, "reasons": reasons, "warnings": warnings}, 503 if reasons else 200)
 
 
 async def _metrics(request: Request) -> Response:

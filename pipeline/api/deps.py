@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Iterator, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass
 from typing import Annotated, Protocol
@@ -10,14 +10,25 @@ from typing import Annotated, Protocol
 from fastapi import Depends, Request
 from prometheus_client import CollectorRegistry
 
+from pipeline.api.ids import base62
+from pipeline.api.log.asking import AskedLog
+from pipeline.api.log.issued import Issued
+from pipeline.api.log.records import Records
 from pipeline.api.problems import not_found
+from pipeline.api.quota import Quota
+from pipeline.api.roles import Principal
+from pipeline.api.trying import Trials
 from pipeline.errors import PipelineError
+from pipeline.flow.access import ApiKey
+from pipeline.flow.audit import Audit
 from pipeline.flow.event import Event
 from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription, Tenant
+from pipeline.flow.trials import WebhookTest
 from pipeline.http.guard import EgressPolicy
-from pipeline.kafka.control import Change
-from pipeline.store.directory import Page, Place
+from pipeline.kafka.cancels import Cancels
+from pipeline.kafka.changes import Change
+from pipeline.store.pages import Page, Place
 from pipeline.store.secrets import Vault
 
 
@@ -39,18 +50,34 @@ class Directory(Protocol):
     def webhook_paths(self, tenant: str) -> Iterator[str]:
         """`tenant/webhook` of every webhook of the tenant."""
 
+    def test(self, path: str) -> WebhookTest | None:
+        """The latest test of the configuration of `tenant/webhook`, if it was ever tested."""
+
     def states(self, paths: Sequence[str]) -> Awaitable[dict[str, EndpointState]]:
         """What the senders know of the endpoints of these webhooks, where they know anything."""
 
 
+class KeyRing(Protocol):
+    """The keys of this API as they are now."""
+
+    def key(self, key: str) -> ApiKey | None:
+        """The key of that id, also when it has been revoked."""
+
+    def keys(self, tenant: str | None, after: Place | None, limit: int) -> Page[ApiKey]:
+        """The keys that follow a place, newest first: the tenant's, or all."""
+
+    def of(self, tenant: str) -> list[ApiKey]:
+        """All keys of the tenant."""
+
+
 class Control(Protocol):
-    """The writer of tenants and webhooks."""
+    """The writer of control records; operations write by `Deps.write`."""
 
     def hold(self, tenant: str) -> AbstractAsyncContextManager[None]:
         """Nobody else changes this tenant or its webhooks. Raises `Unreachable` while no change can be made."""
 
-    def write(self, *changes: Change) -> Awaitable[None]:
-        """All or none; the directory holds them afterwards. Raises `Unreachable`."""
+    def write(self, audit: Audit, *changes: Change) -> Awaitable[None]:
+        """All or none, with the record of who did it; the directory holds them afterwards. Raises `Unreachable`."""
 
 
 class Ingest(Protocol):
@@ -60,14 +87,50 @@ class Ingest(Protocol):
         """For each event None when it is durable, or why that is not known."""
 
 
+class Sealing(Protocol):
+    """Which of the deployment's keys have sealed the tenants' own keys (`pipeline.store.sealing.Sealing`)."""
+
+    @property
+    def key_id(self) -> str:
+        """The key that seals."""
+
+    @property
+    def warning(self) -> str | None:
+        """What an operator should see to; None when there is nothing."""
+
+    def counts(self) -> Mapping[str, int]:
+        """How many tenants' keys each key has sealed."""
+
+    def knows(self, key_id: str) -> bool:
+        """Whether this process has that key."""
+
+    def unreadable(self) -> int:
+        """How many tenants' records cannot be read."""
+
+    def left(self, after: str = "", limit: int | None = None) -> list[str]:
+        """The ids, in their order and after that one, of tenants whose key is still to be re-sealed."""
+
+
 @dataclass(frozen=True, slots=True)
 class Deps:
-    """The parts of the application. `clock` is wall time in milliseconds; `random` gives that many random bytes."""
+    """The parts of the application. `clock` is wall time in milliseconds; `random` gives that many random bytes.
+
+    `log` is the delivery log; `records` the flow's own records, `cancels` and `issued` what is known of deliveries
+    before the log has it.
+    """
 
     directory: Directory
+    log: AskedLog
+    records: Records
+    cancels: Cancels
+    issued: Issued
+    keys: KeyRing
     control: Control
     ingest: Ingest
+    quota: Quota
     vault: Vault
+    sealing: Sealing
+    trials: Trials
     policy: EgressPolicy
     admin_key: str
     clock: Callable[[], int]
@@ -86,6 +149,15 @@ class Deps:
         if (found := self.directory.webhook(tenant, webhook)) is None:
             raise not_found("webhook")
         return found
+
+    async def write(self, who: Principal, tenant: str | None, target: str, *changes: Change, detail: str = "") -> None:
+        """Make the changes, all or none, and write down who made them. Raises `Unreachable`.
+
+        `tenant` is whose they are (None: the platform's), `target` the id of what is changed; `detail` may name fields,
+        and holds nothing secret.
+        """
+        made = Audit("aud_" + base62(22), self.clock(), who.key, who.role.value, who.operation, tenant, target, detail)
+        await self.control.write(made, *changes)
 
 
 def _deps(request: Request) -> Deps:

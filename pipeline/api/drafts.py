@@ -56,6 +56,8 @@ def opened(held: Subscription, owner: Owner) -> Draft:
         held.auth.type,
         open_auth(owner.vault, held.tenant, held.webhook, held.auth.sealed),
         open_client_certificate(owner.vault, held.tenant, held.webhook, held.client_certificate),
+        filter=held.filter,
+        projection=held.projection,
     )
 
 
@@ -90,7 +92,7 @@ def _sealed(draft: Draft, held: Subscription | None, owner: Owner, webhook: str)
     return {"auth": auth, "headers": headers, "client_certificate": certificate}
 
 
-_SAME = ("url", "name", "events", "components", "active", "rate", "max_in_flight")
+_SAME = ("url", "name", "events", "components", "active", "rate", "max_in_flight", "filter", "projection")
 """What a draft and a record hold alike."""
 
 

@@ -12,6 +12,7 @@ from pipeline.api.certificates import CertificateForm, merged
 from pipeline.api.lists import Name, Strict
 from pipeline.api.problems import FieldError, invalid
 from pipeline.flow.deliver import ClientCertificate
+from pipeline.flow.expressions import MAX_CHARACTERS, Fault, compiled
 from pipeline.http.guard import EgressPolicy, check_url
 from pipeline.http.headers import check_customer_headers
 from pipeline.http.url_rules import Refusal as UrlRefusal
@@ -21,10 +22,12 @@ from pipeline.store.secrets import Secrets
 MAX_EVENTS = 200
 MAX_RATE = 10_000.0
 MAX_IN_FLIGHT = 1_000
+MAX_SECRET = 1024
 
 Url = Annotated[str, StringConstraints(max_length=4096)]
 EventName = Annotated[str, StringConstraints(min_length=1, max_length=128)]
-Secret = Annotated[str, StringConstraints(max_length=1024)]
+Secret = Annotated[str, StringConstraints(max_length=MAX_SECRET)]
+Jmespath = Annotated[str, StringConstraints(min_length=1, max_length=MAX_CHARACTERS)]
 
 
 class AuthForm(Strict):
@@ -48,6 +51,17 @@ class WebhookPatch(Strict):
     rate: Annotated[float, Field(gt=0, le=MAX_RATE)] | None = Field(default=None, description="Requests per second.")
     max_in_flight: Annotated[int, Field(ge=1, le=MAX_IN_FLIGHT)] | None = None
     headers: dict[str, str | None] | None = Field(default=None, description="Sent with every request.")
+    filter: Jmespath | None = Field(
+        default=None,
+        description="JMESPath over `{id, type, time, data, actor, subject, source}`: of the events that are wanted by "
+        "their type it gets those for which the result is not null, false or empty.",
+        examples=["data.amount > `100`"],
+    )
+    projection: Jmespath | None = Field(
+        default=None,
+        description="JMESPath over the same: its result is the body's `data`. Only for products that allow it.",
+        examples=["{invoice: data.invoice, by: actor}"],
+    )
     auth: AuthForm | None = None
     client_certificate: CertificateForm | None = None
 
@@ -74,6 +88,8 @@ class Draft:
     secrets: Secrets = field(default_factory=lambda: Secrets({}))
     client_certificate: ClientCertificate | None = None
     generated: Mapping[str, str] = field(default_factory=dict)
+    filter: str | None = None
+    projection: str | None = None
 
 
 def filled(draft: Draft, form: WebhookPatch, profile: Profile, random: Callable[[int], bytes]) -> Draft:
@@ -97,9 +113,18 @@ def filled(draft: Draft, form: WebhookPatch, profile: Profile, random: Callable[
 def judge(draft: Draft, profile: Profile, policy: EgressPolicy, found: Sequence[FieldError] = ()) -> None:
     """Raise `Refusal` (422) with all that the product or the platform does not accept, and what was `found` before."""
     errors = [*_name(draft, profile), *_url(draft, profile, policy), *_events(draft, profile), *_auth(draft, profile)]
-    errors += [*_headers(draft, profile), *_certificate(draft), *found]
+    errors += [*_headers(draft, profile), *_certificate(draft), *unusable(draft.filter, draft.projection, profile)]
+    errors += found
     if errors:
         raise invalid(errors)
+
+
+def unusable(filter_: str | None, projection: str | None, profile: Profile) -> list[FieldError]:
+    """What is wrong with these expressions, and where in them."""
+    if projection is not None and not profile.projects:
+        return [FieldError("/projection", "profile", f"{profile.title} sends its events whole: there is no projection")]
+    given = {field: compiled(text) for field, text in (("/filter", filter_), ("/projection", projection)) if text}
+    return [FieldError(field, "jmespath", str(made)) for field, made in given.items() if isinstance(made, Fault)]
 
 
 def completed(

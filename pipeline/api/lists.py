@@ -10,13 +10,16 @@ from fastapi import Depends, Query
 from pydantic import BaseModel, ConfigDict, Field, StringConstraints
 
 from pipeline.api.problems import FieldError, invalid
-from pipeline.store.directory import Place
+from pipeline.store.pages import Place
 
 MAX_LIMIT = 200
+MAX_NAME = 200
 T = TypeVar("T")
+_NOWHERE = 2**53
+"""Milliseconds: no record has a time like this, and no database need bear it."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
-Name = Annotated[str, StringConstraints(min_length=1, max_length=200, pattern=r"^[^\x00-\x1f\x7f]*$")]
+Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
 
 
 class Strict(BaseModel):
@@ -58,9 +61,23 @@ def cursor(place: Place | None) -> str | None:
 def _place(text: str) -> Place:
     try:
         created, _, key = base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)).decode().partition(":")
-        return -int(created), key
-    except ValueError as error:
-        raise invalid([FieldError("/cursor", "cursor", "This is not the cursor of a page")]) from error
+        place = -int(created), key
+    except ValueError:
+        place = _NOWHERE, ""
+    if abs(place[0]) >= _NOWHERE or "\0" in place[1]:
+        raise invalid([FieldError("/cursor", "cursor", "This is not the cursor of a page")])
+    return place
+
+
+def read_time(text: str, field: str) -> int:
+    """Milliseconds since the epoch of a time as RFC 3339 writes it. Raises `Refusal` (422) naming the field."""
+    try:
+        moment = dt.datetime.fromisoformat(text)
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or "T" not in text.upper():
+        raise invalid([FieldError(field, "time", "A time is written like 2026-01-31T12:00:00Z (RFC 3339)")])
+    return round(moment.timestamp() * 1000)
 
 
 def written_time(time_ms: int) -> str:

@@ -6,13 +6,22 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.api import events, profiles, tenants, webhooks
-from pipeline.api.roles import Role
+from pipeline.api import audit, events, filters, keys, profiles, secrets, tenants, trials, webhooks
+from pipeline.api.log import deliveries
+from pipeline.api.log import events as log_events
+from pipeline.api.log import webhooks as log_webhooks
+from pipeline.api.log.shown import EventDetail
+from pipeline.api.progress import EVENT_STREAM, TrialOut
+from pipeline.flow.access import Role
 
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One line of the table. `refusals` are the statuses besides 401, 403 and, where there is a body, 400, 413, 422."""
+    """One line of the table. `refusals` are the statuses besides 401, 403 and, where there is a body, 400, 413, 422.
+
+    What `configures` webhooks needs the least role of the tenant's product as well. A tenant's key reaches that tenant
+    alone, by whatever path.
+    """
 
     id: str
     method: str
@@ -21,6 +30,7 @@ class Operation:
     least: Role
     status: int = 200
     refusals: tuple[int, ...] = ()
+    configures: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
 
     @property
@@ -35,26 +45,61 @@ class Operation:
 
 
 _T = "/v1/tenants"
+_K = "/v1/keys"
 _W = "/v1/tenants/{tenant}/webhooks"
+_E = "/v1/tenants/{tenant}/events"
+_D = "/v1/tenants/{tenant}/deliveries"
 _BATCH = {207: {"description": "Some of the batch were refused, the others are stored.", "model": events.Batch}}
 _EVENTS = {"response_model": events.Accepted | events.Batch, "openapi_extra": {"requestBody": events.body_schema()}}
+_LOGGED = (404, 422, 503)
+_DRY = {200: {"description": "A dry run: nothing is sent.", "model": log_webhooks.Recovered}}
+_FILTER = {"openapi_extra": {"requestBody": filters.body_schema()}}
 
 OPERATIONS = (
     Operation("createTenant", "POST", _T, tenants.create, Role.PLATFORM_ADMIN, 201, (409, 503)),
     Operation("listTenants", "GET", _T, tenants.listed, Role.PLATFORM_ADMIN, 200, (422,)),
     Operation("getTenant", "GET", f"{_T}/{{tenant}}", tenants.show, Role.VIEWER, 200, (404,)),
     Operation("updateTenant", "PATCH", f"{_T}/{{tenant}}", tenants.change, Role.PLATFORM_ADMIN, 200, (404, 503)),
-    Operation("deleteTenant", "DELETE", f"{_T}/{{tenant}}", tenants.remove, Role.PLATFORM_ADMIN, 204, (404, 409, 503)),
-    Operation("createWebhook", "POST", _W, webhooks.create, Role.MANAGER, 201, (404, 409, 503)),
+    Operation("deleteTenant", "DELETE", f"{_T}/{{tenant}}", tenants.remove, Role.PLATFORM_ADMIN, 200, (404, 409, 503)),
+    Operation("createWebhook", "POST", _W, webhooks.create, Role.MANAGER, 201, (404, 409, 503), configures=True),
     Operation("listWebhooks", "GET", _W, webhooks.listed, Role.VIEWER, 200, (404, 422)),
     Operation("getWebhook", "GET", f"{_W}/{{webhook}}", webhooks.show, Role.VIEWER, 200, (404,)),
-    Operation("updateWebhook", "PATCH", f"{_W}/{{webhook}}", webhooks.change, Role.MANAGER, 200, (404, 503)),
-    Operation("deleteWebhook", "DELETE", f"{_W}/{{webhook}}", webhooks.remove, Role.MANAGER, 204, (404, 503)),
     Operation(
-        "activateWebhook", "POST", f"{_W}/{{webhook}}/activate", webhooks.activate, Role.MANAGER, 200, (404, 409, 503)
+        "updateWebhook", "PATCH", f"{_W}/{{webhook}}", webhooks.change, Role.MANAGER, 200, (404, 503), configures=True
     ),
     Operation(
-        "deactivateWebhook", "POST", f"{_W}/{{webhook}}/deactivate", webhooks.deactivate, Role.MANAGER, 200, (404, 503)
+        "deleteWebhook", "DELETE", f"{_W}/{{webhook}}", webhooks.remove, Role.MANAGER, 204, (404, 503), configures=True
+    ),
+    Operation(
+        "activateWebhook",
+        "POST",
+        f"{_W}/{{webhook}}/activate",
+        webhooks.activate,
+        Role.MANAGER,
+        200,
+        (404, 409, 503),
+        configures=True,
+    ),
+    Operation(
+        "deactivateWebhook",
+        "POST",
+        f"{_W}/{{webhook}}/deactivate",
+        webhooks.deactivate,
+        Role.MANAGER,
+        200,
+        (404, 503),
+        configures=True,
+    ),
+    Operation(
+        "testWebhook",
+        "POST",
+        f"{_W}/{{webhook}}/test",
+        trials.run,
+        Role.MANAGER,
+        200,
+        (404, 409, 429),
+        configures=True,
+        more={"response_model": TrialOut, "responses": {200: EVENT_STREAM}},
     ),
     Operation(
         "rotateSecret",
@@ -64,6 +109,20 @@ OPERATIONS = (
         Role.MANAGER,
         200,
         (404, 409, 503),
+        configures=True,
+    ),
+    Operation(
+        "testWebhookFilter",
+        "POST",
+        f"{_W}/{{webhook}}/filter/test",
+        filters.test_webhook,
+        Role.VIEWER,
+        200,
+        (404,),
+        more=_FILTER,
+    ),
+    Operation(
+        "testFilter", "POST", f"{_T}/{{tenant}}/filter/test", filters.test, Role.VIEWER, 200, (404,), more=_FILTER
     ),
     Operation(
         "sendEvents",
@@ -72,10 +131,47 @@ OPERATIONS = (
         events.post,
         Role.INGEST,
         202,
-        (404, 503),
-        {**_EVENTS, "responses": _BATCH},
+        (404, 429, 503),
+        more={**_EVENTS, "responses": _BATCH},
     ),
+    Operation("listEvents", "GET", _E, log_events.listed, Role.VIEWER, 200, _LOGGED),
+    Operation("explainEvent", "GET", f"{_E}/{{event:path}}/explain", log_events.explain, Role.VIEWER, 200, _LOGGED),
+    Operation(
+        "getEvent",
+        "GET",
+        f"{_E}/{{event:path}}",
+        log_events.show,
+        Role.VIEWER,
+        200,
+        _LOGGED,
+        more={"response_model": EventDetail},
+    ),
+    Operation("listDeliveries", "GET", _D, deliveries.listed, Role.VIEWER, 200, _LOGGED),
+    Operation("getDelivery", "GET", f"{_D}/{{delivery}}", deliveries.show, Role.VIEWER, 200, _LOGGED),
+    Operation(
+        "redeliver", "POST", f"{_D}/{{delivery}}/redeliver", deliveries.redeliver, Role.MANAGER, 202, (404, 409, 503)
+    ),
+    Operation(
+        "cancelDelivery", "POST", f"{_D}/{{delivery}}/cancel", deliveries.cancel, Role.MANAGER, 202, (404, 409, 503)
+    ),
+    Operation(
+        "recoverWebhook",
+        "POST",
+        f"{_W}/{{webhook}}/recover",
+        log_webhooks.recover,
+        Role.ADMIN,
+        202,
+        (404, 409, 503),
+        more={"response_model": log_webhooks.Recovered, "responses": _DRY},
+    ),
+    Operation("getSecrets", "GET", "/v1/secrets", secrets.show, Role.PLATFORM_ADMIN),
+    Operation("rotateSecrets", "POST", "/v1/secrets/rotate", secrets.rotate, Role.PLATFORM_ADMIN, 200, (503,)),
+    Operation("createKey", "POST", _K, keys.create, Role.OWNER, 201, (404, 503)),
+    Operation("listKeys", "GET", _K, keys.listed, Role.OWNER, 200, (404, 422)),
+    Operation("getKey", "GET", f"{_K}/{{key}}", keys.show, Role.OWNER, 200, (404,)),
+    Operation("revokeKey", "DELETE", f"{_K}/{{key}}", keys.revoke, Role.OWNER, 204, (404, 503)),
+    Operation("listAudits", "GET", "/v1/audit", audit.listed, Role.ADMIN, 200, (404, 422, 503)),
     Operation("listProfiles", "GET", "/v1/profiles", profiles.listed, Role.VIEWER),
     Operation("getProfile", "GET", "/v1/profiles/{profile}", profiles.show, Role.VIEWER, 200, (404,)),
 )
-"""Where a product asks for more than a manager to configure its webhooks, its profile says so (`least_role`)."""
+"""The only list of who may do what. Keys are an owner's matter: who has one could give it to anybody."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from http import HTTPStatus
 from typing import Any
@@ -47,12 +47,15 @@ class FieldError:
 
 
 class Refusal(UsageError):
-    """A request that is refused: the status, why in one sentence, and what is wrong where."""
+    """A request that is refused: the status, why in one sentence, what is wrong where, and headers of the answer."""
 
-    def __init__(self, status: int, detail: str, errors: Sequence[FieldError] = ()) -> None:
+    def __init__(
+        self, status: int, detail: str, errors: Sequence[FieldError] = (), headers: Mapping[str, str] | None = None
+    ) -> None:
         super().__init__(detail)
         self.status = status
         self.errors = tuple(errors)
+        self.headers = headers
 
 
 class FieldProblem(BaseModel):
@@ -95,6 +98,15 @@ def response(
     return Response(orjson.dumps(body | listed), status, headers, MEDIA_TYPE)
 
 
+def example(status: int, detail: str) -> dict[str, Any]:
+    """A problem of this status, for the OpenAPI document."""
+    listed = (
+        [{"field": "/url", "rule": "https", "message": detail}] if status == HTTPStatus.UNPROCESSABLE_ENTITY else []
+    )
+    title = HTTPStatus(status).phrase
+    return {"type": "about:blank", "title": title, "status": status, "detail": detail, "errors": listed}
+
+
 def install(app: FastAPI) -> None:
     """Answer every refusal of the application, its framework's own included, as a problem."""
     app.add_exception_handler(Refusal, _refused)
@@ -105,7 +117,7 @@ def install(app: FastAPI) -> None:
 
 
 async def _refused(_request: Request, error: Any) -> Response:
-    return response(error.status, str(error), error.errors)
+    return response(error.status, str(error), error.errors, error.headers)
 
 
 async def _unreachable(_request: Request, error: Any) -> Response:
@@ -127,9 +139,13 @@ async def _invalid(_request: Request, error: Any) -> Response:
     return await _refused(_request, invalid([field_error(one["loc"][1:], one) for one in found]))
 
 
+def pointer(place: Iterable[str | int]) -> str:
+    """A JSON pointer (RFC 6901)."""
+    return "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
+
+
 def field_error(place: Sequence[str | int], error: Mapping[str, Any]) -> FieldError:
     """One of pydantic's errors; what was given, which may be a secret, is left out."""
-    pointer = "".join("/" + str(part).replace("~", "~0").replace("/", "~1") for part in place)
     rule = error["type"]
     words = _MESSAGES.get(rule) or _FOREIGN.sub("This must", error["msg"])
-    return FieldError(pointer, _RULES.get(rule, rule), words)
+    return FieldError(pointer(place), _RULES.get(rule, rule), words)

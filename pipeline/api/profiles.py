@@ -5,15 +5,17 @@ from __future__ import annotations
 from typing import Any
 
 import orjson
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 
+from pipeline.api.fields import FieldOut, form_of, options_of
 from pipeline.api.forms import MAX_EVENTS, MAX_IN_FLIGHT, MAX_RATE
 from pipeline.api.lists import ListOf
 from pipeline.api.problems import not_found
 from pipeline.flow.event import DATA_BYTES
+from pipeline.flow.expressions import MAX_CHARACTERS
 from pipeline.http.headers import MAX_HEADERS
 from pipeline.http.url_rules import MAX_URL
-from pipeline.profiles import PROFILES, RANDOM_BYTES, Component, EventType, Example, Profile, Scheme, examples
+from pipeline.profiles import PROFILES, RANDOM_BYTES, Catalogue, EventType, Example, Profile, Scheme, examples
 
 
 class Summary(BaseModel):
@@ -22,17 +24,6 @@ class Summary(BaseModel):
     name: str
     title: str
     tenant_noun: str
-
-
-class FieldOut(BaseModel):
-    """A field of the form: `name` is its place in the webhook's JSON, with dots."""
-
-    name: str
-    label: str
-    kind: str
-    required: bool
-    help: str
-    section: str
 
 
 class SecretFieldOut(BaseModel):
@@ -56,11 +47,12 @@ class SchemeOut(BaseModel):
 
 
 class TypeOut(BaseModel):
-    """An event type with an event of it, as it would be sent here."""
+    """An event type with the JSON Schema of its data, and an event of it as it would be sent here."""
 
     name: str
     title: str
     description: str
+    data: dict[str, Any] = Field(description="JSON Schema, draft 2020-12.")
     example: dict[str, Any] | None
 
 
@@ -89,7 +81,7 @@ class PreconditionOut(BaseModel):
     message: str
 
 
-class Limits(BaseModel):
+class FormLimits(BaseModel):
     """How much of what."""
 
     webhooks: int | None
@@ -99,9 +91,10 @@ class Limits(BaseModel):
     data_bytes: int = DATA_BYTES
     rate: float = MAX_RATE
     max_in_flight: int = MAX_IN_FLIGHT
+    filter_characters: int = MAX_CHARACTERS
 
 
-class DeliveryOut(BaseModel):
+class HowDelivered(BaseModel):
     """How it is delivered: seconds for one attempt, how many attempts and the waits between them in milliseconds."""
 
     deadline_s: float
@@ -114,12 +107,14 @@ class ProfileOut(Summary):
     """A product."""
 
     form: list[FieldOut]
+    options: list[FieldOut] = Field(description="What any webhook may have besides.")
     auth: list[SchemeOut]
     events: EventsOut
     preconditions: list[PreconditionOut]
-    limits: Limits
-    delivery: DeliveryOut
+    limits: FormLimits
+    delivery: HowDelivered
     https_only: bool
+    projection: bool = Field(description="Whether a webhook may choose what of an event's data it gets.")
     name_required: bool
     least_role: str
     messages: dict[str, str]
@@ -143,21 +138,20 @@ def _shown(profile: Profile) -> ProfileOut:
         name=profile.name,
         title=profile.title,
         tenant_noun=profile.tenant_noun,
-        form=[
-            FieldOut(name=f.name, label=f.label, kind=f.kind, required=f.required, help=f.help, section=f.section)
-            for f in profile.form
-        ],
+        form=form_of(profile),
+        options=options_of(profile),
         auth=[_scheme(scheme) for scheme in profile.schemes],
         events=_events(profile),
         preconditions=[PreconditionOut(field=each.rule, message=each.refusal) for each in profile.preconditions],
-        limits=Limits(webhooks=profile.max_webhooks),
-        delivery=DeliveryOut(
+        limits=FormLimits(webhooks=profile.max_webhooks),
+        delivery=HowDelivered(
             deadline_s=profile.deadline_s,
             attempts=profile.retry.attempts,
             waits_ms=list(profile.retry.waits_ms),
             max_redirects=profile.max_redirects,
         ),
         https_only=profile.https_only,
+        projection=profile.projects,
         name_required=profile.name_required,
         least_role=profile.least_role,
         messages={name: getattr(profile.refusals, name) for name in ("role", "second", "https", "name", "events")},
@@ -180,23 +174,23 @@ def _scheme(scheme: Scheme) -> SchemeOut:
 def _events(profile: Profile) -> EventsOut:
     catalogue = profile.catalogue
     known = {example.type: _example(example) for example in examples(profile.name)}
-    others = [_type(EventType(name, name), known) for name in known if name not in catalogue.by_name]
+    others = [_type(EventType(name, name), catalogue, known) for name in known if name not in catalogue.by_name]
     return EventsOut(
         chooses=profile.chooses_events,
         default=list(profile.default_events),
         open=catalogue.pattern is not None,
         pattern=catalogue.pattern.pattern if catalogue.pattern else None,
-        components=[_component(component, known) for component in catalogue.components],
+        components=[
+            ComponentOut(name=one.name, types=[_type(kind, catalogue, known) for kind in one.types])
+            for one in catalogue.components
+        ],
         examples=others,
     )
 
 
-def _component(component: Component, known: dict[str, dict[str, Any]]) -> ComponentOut:
-    return ComponentOut(name=component.name, types=[_type(kind, known) for kind in component.types])
-
-
-def _type(kind: EventType, known: dict[str, dict[str, Any]]) -> TypeOut:
-    return TypeOut(name=kind.name, title=kind.title, description=kind.description, example=known.get(kind.name))
+def _type(kind: EventType, catalogue: Catalogue, known: dict[str, dict[str, Any]]) -> TypeOut:
+    data, example = catalogue.schema(kind.name), known.get(kind.name)
+    return TypeOut(name=kind.name, title=kind.title, description=kind.description, data=data, example=example)
 
 
 def _example(example: Example) -> dict[str, Any]:

@@ -1,22 +1,11 @@
-"""Who may do what: roles, and which of them each one includes."""
+"""Who may do what: which roles each role includes, and whose key a request came with."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from enum import StrEnum
 
-
-class Role(StrEnum):
-    """What a key may do. Within a tenant each includes the ones after it; `ingest` posts events and nothing else."""
-
-    PLATFORM_ADMIN = "platform_admin"
-    OWNER = "owner"
-    ADMIN = "admin"
-    MANAGER = "manager"
-    VIEWER = "viewer"
-    INGEST = "ingest"
-
+from pipeline.flow.access import Role
 
 _DESCENDING = (Role.PLATFORM_ADMIN, Role.OWNER, Role.ADMIN, Role.MANAGER, Role.VIEWER)
 INCLUDES: Mapping[Role, frozenset[Role]] = {
@@ -26,10 +15,18 @@ INCLUDES: Mapping[Role, frozenset[Role]] = {
 }
 """An operation whose least role is among those that a key's role includes may be done with that key."""
 
+GRANTS: Mapping[Role, frozenset[Role]] = {role: INCLUDES[role] | {Role.INGEST} for role in Role}
+"""Which roles a key may give to the keys that are made with it: none above its own."""
+
 
 @dataclass(frozen=True, slots=True)
 class Principal:
-    """Whose key a request came with."""
+    """Whose key a request came with, and the id of the operation that it asks for.
+
+    `key` is the key's id; `tenant` is all that it reaches, None for the platform's.
+    """
 
     key: str
     role: Role
+    tenant: str | None = None
+    operation: str = ""

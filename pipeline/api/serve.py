@@ -6,9 +6,10 @@ import asyncio
 import os
 import socket
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import AsyncExitStack, asynccontextmanager, closing, contextmanager, suppress
-from typing import NamedTuple
+from collections.abc import AsyncIterator, Callable, Coroutine, Iterator
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager, closing, contextmanager, suppress
+from functools import partial
+from typing import Any, NamedTuple, NoReturn
 
 import structlog
 import uvicorn
@@ -16,17 +17,31 @@ from prometheus_client import CollectorRegistry
 
 from pipeline.api.app import create_app
 from pipeline.api.deps import Deps
+from pipeline.api.events import MAX_BATCH
+from pipeline.api.log.asking import AskedLog
+from pipeline.api.log.forgetting import forgetting
+from pipeline.api.log.issued import Issued
+from pipeline.api.log.records import Records
+from pipeline.api.quota import Quota
 from pipeline.api.tenants import ensure_operations
+from pipeline.api.trying import Trials
 from pipeline.errors import SettingsError, Unreachable
+from pipeline.http.client import DeliveryClient
 from pipeline.http.guard import EgressPolicy
+from pipeline.kafka.cancels import Cancels
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.control import ControlWriter
-from pipeline.kafka.ingest import EventIngest
+from pipeline.kafka.ingest import EventIngest, written
+from pipeline.kafka.places import Places
 from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.subscribers import ViewSubscribers
 from pipeline.kafka.table import Table
-from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import CONTROL_TOPICS, ENDPOINT_STATE
 from pipeline.settings import Settings
 from pipeline.store.directory import Directory
+from pipeline.store.keys import KeyRing
+from pipeline.store.log import log_url, open_log
+from pipeline.store.sealing import Sealing
 from pipeline.store.secrets import Vault
 
 ACK_S = 10.0
@@ -44,6 +59,14 @@ class Wired(NamedTuple):
 
     deps: Deps
     ended: asyncio.Future[BaseException]
+
+
+class History(NamedTuple):
+    """What tells of deliveries, and sends them again."""
+
+    log: AskedLog
+    records: Records
+    cancels: Cancels
 
 
 class Serving(NamedTuple):
@@ -101,18 +124,50 @@ async def wired(settings: Settings) -> AsyncIterator[Wired]:
     vault = Vault(settings.keys())
     with closing(await Codec.open(settings)) as codec:
         async with (
-            Table(settings, (SUBSCRIPTIONS, TENANTS), (ENDPOINT_STATE,)) as table,
+            aclosing(DeliveryClient.of(settings)) as client,
+            Table(settings, CONTROL_TOPICS, (ENDPOINT_STATE,)) as table,
             ControlWriter(settings, codec, table) as control,
+            Places(settings) as places,
+            aclosing(Trials(client, _now_ms)) as trials,
         ):
             directory = Directory(table, codec)
             await directory.learn()
-            publisher = Publisher(settings, timeout_s=ACK_S)
+            publisher, log = Publisher(settings, timeout_s=ACK_S), AskedLog(lambda: open_log(log_url(settings)))
+            records = Records(places, codec, ViewSubscribers(table, codec), partial(written, publisher))
             try:
-                deps = _deps(settings, vault, directory, control, EventIngest(codec, publisher))
+                deps = _deps(
+                    settings,
+                    vault=vault,
+                    sealing=Sealing(table, codec, vault),
+                    trials=trials,
+                    directory=directory,
+                    keys=KeyRing(table, codec),
+                    control=control,
+                    ingest=EventIngest(codec, publisher),
+                    history=History(log, records, Cancels(table, codec)),
+                )
                 await _prepare(deps, control)
-                yield Wired(deps, control.ended)
+                async with _beside(forgetting(deps), control.ended):
+                    yield Wired(deps, control.ended)
             finally:
+                log.close()
                 await publisher.close()
+
+
+@asynccontextmanager
+async def _beside(work: Coroutine[Any, Any, NoReturn], ended: asyncio.Future[BaseException]) -> AsyncIterator[None]:
+    """Do this meanwhile; what it raises is a fault of ours, and ends the process."""
+    task = asyncio.create_task(work)
+
+    def told(done: asyncio.Task[NoReturn]) -> None:
+        if not done.cancelled() and (error := done.exception()) is not None and not ended.done():
+            ended.set_result(error)
+
+    task.add_done_callback(told)
+    try:
+        yield
+    finally:
+        task.cancel()
 
 
 async def _prepare(deps: Deps, control: ControlWriter) -> None:
@@ -125,19 +180,42 @@ async def _prepare(deps: Deps, control: ControlWriter) -> None:
         raise
 
 
-def _deps(settings: Settings, vault: Vault, directory: Directory, control: ControlWriter, ingest: EventIngest) -> Deps:
+def _deps(
+    settings: Settings,
+    *,
+    vault: Vault,
+    sealing: Sealing,
+    trials: Trials,
+    directory: Directory,
+    keys: KeyRing,
+    control: ControlWriter,
+    ingest: EventIngest,
+    history: History,
+) -> Deps:
     return Deps(
         directory=directory,
+        log=history.log,
+        records=history.records,
+        cancels=history.cancels,
+        issued=Issued(),
+        keys=keys,
         control=control,
         ingest=ingest,
+        quota=Quota(MAX_BATCH, time.monotonic),
         vault=vault,
+        sealing=sealing,
+        trials=trials,
         policy=EgressPolicy.parse(settings.egress_allow, https_required=not settings.egress_http),
         admin_key=settings.admin_key,
-        clock=lambda: time.time_ns() // 1_000_000,
+        clock=_now_ms,
         random=os.urandom,
         not_ready=lambda: [*control.troubles, *ingest.troubles],
         metrics=CollectorRegistry(),
     )
+
+
+def _now_ms() -> int:
+    return time.time_ns() // 1_000_000
 
 
 def _config(deps: Deps) -> uvicorn.Config:

@@ -7,6 +7,15 @@ from pydantic import BaseModel, Field
 from pipeline.api.lists import written_time
 from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription
+from pipeline.flow.trials import WebhookTest, showing
+
+
+class ConfigurationError(BaseModel):
+    """What is wrong with the configuration, as its latest test has found, and what to do about it."""
+
+    outcome: str
+    advice: str
+    tested_at: str
 
 
 class State(BaseModel):
@@ -22,10 +31,14 @@ class State(BaseModel):
     breaker_until: str | None = Field(default=None, description="Until then nothing is sent, after many failures.")
     reserved_until: str | None = Field(default=None, description="When what waits now will have had its turn.")
     capacity: float | None = Field(default=None, description="Requests per second that it takes.")
+    error: ConfigurationError | None = Field(
+        default=None,
+        description="After three failures in a row of tests of the configuration, until a test or a delivery succeeds.",
+    )
 
 
 def status_and_state(
-    held: Subscription, unmet: str | None, known: EndpointState | None, now_ms: int
+    held: Subscription, unmet: str | None, known: EndpointState | None, test: WebhookTest | None, now_ms: int
 ) -> tuple[str, State]:
     """The webhook's status, and its state. `unmet` is the sentence of the tenant's precondition that does not hold.
 
@@ -33,6 +46,7 @@ def status_and_state(
     """
     current = None if known is None or known.generation < held.generation else known
     state = State() if current is None else _state(current, now_ms)
+    state.error = _error(showing(test, held, known))
     if not held.active:
         return "inactive", state
     if unmet is not None:
@@ -51,6 +65,12 @@ def _state(known: EndpointState, now_ms: int) -> State:
         reserved_until=_time(known.reserved_until_ms, now_ms),
         capacity=known.capacity,
     )
+
+
+def _error(test: WebhookTest | None) -> ConfigurationError | None:
+    if test is None:
+        return None
+    return ConfigurationError(outcome=test.outcome, advice=test.advice, tested_at=written_time(test.time_ms))
 
 
 def _time(time_ms: int | None, after_ms: int = -1) -> str | None:

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import secrets as randomness
-import string
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from http import HTTPStatus
 from typing import Any
@@ -12,17 +11,22 @@ from typing import Any
 from pydantic import BaseModel, Field
 
 from pipeline.api import certificates
+from pipeline.api.auth import PrincipalOf
 from pipeline.api.certificates import CertificateOut
 from pipeline.api.deps import Deps, DepsOf
 from pipeline.api.drafts import Owner, opened, saved
 from pipeline.api.forms import Draft, Secret, WebhookIn, WebhookPatch, check_algorithm, filled, judge
+from pipeline.api.ids import base62
 from pipeline.api.lists import ListOf, Strict, WindowOf, cursor, written_time
 from pipeline.api.problems import FieldError, Refusal, invalid
+from pipeline.api.roles import Principal
 from pipeline.api.state import State, status_and_state
 from pipeline.errors import Undecodable
 from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription
-from pipeline.kafka.control import Removed
+from pipeline.flow.trials import WebhookTest
+from pipeline.kafka.changes import Change, Forgotten, Removed
+from pipeline.kafka.topics import WEBHOOK_TESTS
 from pipeline.profiles import MASK, Profile
 from pipeline.store.secrets import Secrets, open_auth, open_client_certificate, open_headers
 
@@ -31,7 +35,6 @@ GRACE_MS = 24 * 3_600_000
 
 _PREVIOUS = 4
 """How many old secrets may sign along at a time."""
-_BASE62 = string.digits + string.ascii_letters
 
 
 class RotateForm(Strict):
@@ -64,6 +67,8 @@ class WebhookOut(BaseModel):
     headers: dict[str, str]
     auth: dict[str, str]
     client_certificate: CertificateOut | None
+    filter: str | None
+    projection: str | None
     status: str = Field(
         description="active, inactive (by you), disabled (by failures, or 410), suspended (by the product's rule)"
     )
@@ -79,12 +84,12 @@ class RotatedOut(WebhookOut):
     rotation: Rotation
 
 
-async def create(tenant: str, body: WebhookIn, deps: DepsOf) -> WebhookOut:
+async def create(tenant: str, body: WebhookIn, who: PrincipalOf, deps: DepsOf) -> WebhookOut:
     """Make a webhook. It is active at once, unless you say otherwise; a generated secret is shown only now."""
     async with deps.control.hold(tenant):
         owner = Owner.of(deps, tenant)
         owner.require_preconditions()
-        webhook = owner.profile.webhook_id or "wh_" + "".join(randomness.choice(_BASE62) for _ in range(22))
+        webhook = owner.profile.webhook_id or "wh_" + base62(22)
         if deps.directory.webhook(tenant, webhook) is not None:
             raise Refusal(HTTPStatus.CONFLICT, owner.profile.refusals.second)
         draft = _drafted(Draft(), body, owner, deps)
@@ -92,7 +97,7 @@ async def create(tenant: str, body: WebhookIn, deps: DepsOf) -> WebhookOut:
         before = (await deps.directory.states([made.path])).get(made.path)
         if before is not None:  # of a webhook that had this id: it counts for nothing
             made = replace(made, generation=before.generation + 1)
-        await deps.control.write(made)
+        await deps.write(who, tenant, webhook, made, detail=_fields(body))
     return await _shown(deps, made, owner, draft.generated)
 
 
@@ -101,7 +106,8 @@ async def listed(tenant: str, window: WindowOf, deps: DepsOf) -> ListOf[WebhookO
     owner = Owner.of(deps, tenant)
     page = deps.directory.webhooks(tenant, window.after, window.limit)
     states, now = await deps.directory.states([webhook.path for webhook in page.items]), deps.clock()
-    items = [_out(webhook, owner, states.get(webhook.path), now) for webhook in page.items]
+    tests = {webhook.path: deps.directory.test(webhook.path) for webhook in page.items}
+    items = [_out(one, owner, states.get(one.path), test=tests[one.path], now_ms=now) for one in page.items]
     return ListOf(items=items, next=cursor(page.next))
 
 
@@ -110,7 +116,7 @@ async def show(tenant: str, webhook: str, deps: DepsOf) -> WebhookOut:
     return await _shown(deps, deps.webhook(tenant, webhook), Owner.of(deps, tenant))
 
 
-async def change(tenant: str, webhook: str, body: WebhookPatch, deps: DepsOf) -> WebhookOut:
+async def change(tenant: str, webhook: str, body: WebhookPatch, who: PrincipalOf, deps: DepsOf) -> WebhookOut:
     """Change a webhook; what is sent from now on goes by it, retries too. A secret that is not given stays."""
     async with deps.control.hold(tenant):
         owner = Owner.of(deps, tenant)
@@ -120,29 +126,39 @@ async def change(tenant: str, webhook: str, body: WebhookPatch, deps: DepsOf) ->
         changed = held
         if replace(draft, generated={}) != before:
             changed = saved(draft, held, owner, webhook, deps.clock())
-            await deps.control.write(changed)
+            await deps.write(who, tenant, webhook, changed, detail=_fields(body))
     return await _shown(deps, changed, owner, draft.generated)
 
 
-async def remove(tenant: str, webhook: str, deps: DepsOf) -> None:
+async def remove(tenant: str, webhook: str, who: PrincipalOf, deps: DepsOf) -> None:
     """Remove a webhook. What was delivered stays in the log."""
     async with deps.control.hold(tenant):
         with suppress(Undecodable):  # a record that cannot be read can be removed
             deps.webhook(tenant, webhook)
-        await deps.control.write(Removed(tenant, webhook))
+        await deps.write(who, tenant, webhook, *gone(deps, f"{tenant}/{webhook}"))
 
 
-async def activate(tenant: str, webhook: str, deps: DepsOf) -> WebhookOut:
+def gone(deps: Deps, path: str) -> Iterator[Change]:
+    """What removes the webhook `tenant/webhook`, with all that is known of it: another may have its id some day."""
+    tenant, _, webhook = path.partition("/")
+    yield Removed(tenant, webhook)
+    if deps.directory.test(path) is not None:
+        yield Forgotten(WEBHOOK_TESTS, path)
+
+
+async def activate(tenant: str, webhook: str, who: PrincipalOf, deps: DepsOf) -> WebhookOut:
     """Switch a webhook on, also one that failures have disabled: its past counts for nothing."""
-    return await _switch(tenant, webhook, deps, active=True)
+    return await _switch(tenant, webhook, who, deps, active=True)
 
 
-async def deactivate(tenant: str, webhook: str, deps: DepsOf) -> WebhookOut:
+async def deactivate(tenant: str, webhook: str, who: PrincipalOf, deps: DepsOf) -> WebhookOut:
     """Switch a webhook off: it gets no new events, and deliveries that wait are cancelled."""
-    return await _switch(tenant, webhook, deps, active=False)
+    return await _switch(tenant, webhook, who, deps, active=False)
 
 
-async def rotate_secret(tenant: str, webhook: str, deps: DepsOf, body: RotateForm | None = None) -> RotatedOut:
+async def rotate_secret(
+    tenant: str, webhook: str, who: PrincipalOf, deps: DepsOf, body: RotateForm | None = None
+) -> RotatedOut:
     """Replace the secret. Where the signature can hold several, the old one signs along for 24 hours."""
     form = body or RotateForm()
     async with deps.control.hold(tenant):
@@ -150,15 +166,16 @@ async def rotate_secret(tenant: str, webhook: str, deps: DepsOf, body: RotateFor
         held = deps.webhook(tenant, webhook)
         before = opened(held, owner)
         now = deps.clock()
-        draft, until_ms = _rotated(before, form, owner.profile, deps, now)
-        judge(draft, owner.profile, deps.policy)
+        with _of_this_form():
+            draft, until_ms = _rotated(before, form, owner.profile, deps, now)
+            judge(draft, owner.profile, deps.policy)
         changed = saved(draft, held, owner, webhook, now)
-        await deps.control.write(changed)
+        await deps.write(who, tenant, webhook, changed)
     shown = await _shown(deps, changed, owner, draft.generated)
     return RotatedOut(**shown.model_dump(), rotation=_rotation(until_ms))
 
 
-async def _switch(tenant: str, webhook: str, deps: Deps, *, active: bool) -> WebhookOut:
+async def _switch(tenant: str, webhook: str, who: Principal, deps: Deps, *, active: bool) -> WebhookOut:
     async with deps.control.hold(tenant):
         owner = Owner.of(deps, tenant)
         held = deps.webhook(tenant, webhook)
@@ -170,8 +187,13 @@ async def _switch(tenant: str, webhook: str, deps: Deps, *, active: bool) -> Web
             changed = replace(
                 held, active=active, generation=generation, version=held.version + 1, updated_ms=deps.clock()
             )
-            await deps.control.write(changed)
+            await deps.write(who, tenant, webhook, changed)
     return await _shown(deps, changed, owner)
+
+
+def _fields(body: WebhookPatch) -> str:
+    """Which fields were given; never what they hold."""
+    return ", ".join(sorted(body.model_fields_set))
 
 
 def _drafted(before: Draft, body: WebhookPatch, owner: Owner, deps: Deps) -> Draft:
@@ -201,6 +223,16 @@ def _rotated(before: Draft, form: RotateForm, profile: Profile, deps: Deps, now_
     return replace(before, secrets=rotated, generated=made), until_ms
 
 
+@contextmanager
+def _of_this_form() -> Iterator[None]:
+    """What is wrong with `auth.secret` of a webhook is `secret` here."""
+    try:
+        yield
+    except Refusal as refusal:
+        errors = [replace(error, field=error.field.removeprefix("/auth")) for error in refusal.errors]
+        raise Refusal(refusal.status, str(refusal), errors) from refusal
+
+
 def _rotation(until_ms: int | None) -> Rotation:
     if until_ms is None:
         return Rotation(
@@ -212,17 +244,24 @@ def _rotation(until_ms: int | None) -> Rotation:
 
 async def _shown(deps: Deps, held: Subscription, owner: Owner, generated: Any = None) -> WebhookOut:
     known = (await deps.directory.states([held.path])).get(held.path)
-    return _out(held, owner, known, deps.clock(), generated)
+    test, now = deps.directory.test(held.path), deps.clock()
+    return _out(held, owner, known, test=test, now_ms=now, generated=generated)
 
 
 def _out(
-    held: Subscription, owner: Owner, known: EndpointState | None, now_ms: int, generated: Any = None
+    held: Subscription,
+    owner: Owner,
+    known: EndpointState | None,
+    *,
+    test: WebhookTest | None,
+    now_ms: int,
+    generated: Any = None,
 ) -> WebhookOut:
     scheme = owner.profile.scheme(held.auth.type)
     secrets = open_auth(owner.vault, held.tenant, held.webhook, held.auth.sealed)
     masked = scheme.masked(secrets.values) if scheme else {}
     unmet = owner.profile.unmet(owner.tenant)
-    status, state = status_and_state(held, unmet.refusal if unmet else None, known, now_ms)
+    status, state = status_and_state(held, unmet.refusal if unmet else None, known, test, now_ms)
     return WebhookOut(
         id=held.webhook,
         tenant=held.tenant,
@@ -239,6 +278,8 @@ def _out(
         client_certificate=certificates.shown(
             open_client_certificate(owner.vault, held.tenant, held.webhook, held.client_certificate)
         ),
+        filter=held.filter,
+        projection=held.projection,
         status=status,
         version=held.version,
         created_at=written_time(held.created_ms),

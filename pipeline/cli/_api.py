@@ -21,7 +21,8 @@ def run(settings: Settings, host: str, port: int) -> None:
 
 async def _run(settings: Settings, host: str, port: int) -> None:
     told, started = told_to_stop(), Started()
-    async with HealthServer(settings.health_host, settings.health_port, started.not_ready, CollectorRegistry()):
+    tells = started.not_ready, CollectorRegistry(), started.warnings
+    async with HealthServer(settings.health_host, settings.health_port, *tells):
         await serve(settings, told, started, host=host, port=port)
 
 
@@ -39,3 +40,8 @@ class Started:
     def not_ready(self) -> list[str]:
         """One sentence for each reason."""
         return ["starting"] if self._serving is None else self._serving.deps.not_ready()
+
+    def warnings(self) -> list[str]:
+        """What its operator should see to, though it works."""
+        warning = self._serving and self._serving.deps.sealing.warning
+        return [warning] if warning else []

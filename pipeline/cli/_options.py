@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 from urllib.parse import quote
@@ -51,6 +52,15 @@ def rest(url: str | None, key: str | None, data_dir: Path | None) -> Rest:
     from pipeline.http.rest import Rest  # noqa: PLC0415 - an HTTP client, for commands that need it
 
     return Rest(found_url, found_key)
+
+
+def with_kafka(settings: Settings) -> Settings:
+    """The Kafka of the settings with its registry, else those of `pipeline up` on this machine."""
+    if settings.bootstrap_servers:
+        return settings
+    kept = _kept(settings.data_dir / API_FILE)
+    registry = settings.schema_registry or kept.get("registry", "")
+    return replace(settings, bootstrap_servers=kept.get("bootstrap", ""), schema_registry=registry)
 
 
 def path(*parts: str) -> str:

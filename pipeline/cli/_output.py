@@ -40,6 +40,15 @@ def record(item: dict[str, Any], output: Format) -> None:
             line(item)
 
 
+def record_with(item: dict[str, Any], inner: str, columns: Sequence[str], output: Format) -> None:
+    """One thing that holds a list: its other fields, then the list as a table; or all of it as JSON."""
+    if output is not Format.TABLE:
+        record(item, output)
+        return
+    record({name: value for name, value in item.items() if name != inner}, output)
+    rows(item[inner], columns, output)
+
+
 def line(item: dict[str, Any]) -> None:
     """One JSON object on a line of its own, at once."""
     _line(json.dumps(item, ensure_ascii=False))

@@ -40,6 +40,7 @@ class Plan:
     api_port: int = 0
     routers: int = 1
     senders: int = 1
+    recorders: int = 1
 
     @property
     def embedded(self) -> bool:
@@ -105,7 +106,7 @@ async def _prepare(settings: Settings, *, embedded: bool) -> None:
 @asynccontextmanager
 async def _roles(plan: Plan, settings: Settings, keys: Keys, api_port: int, say: Say) -> AsyncIterator[None]:
     """The API, then the workers; stopped in the opposite order."""
-    counts = {"router": plan.routers, "sender": plan.senders, "delay": 1}
+    counts = {"router": plan.routers, "sender": plan.senders, "delay": 1, "recorder": plan.recorders}
     names = [f"{role}-{number}" for role, count in counts.items() for number in range(count)]
     make = partial(_role, environ=_environ(settings, keys))
     api = make("api-0", "--port", api_port)

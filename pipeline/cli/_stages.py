@@ -56,7 +56,7 @@ async def _run(settings: Settings, role: str, instance: str, start: str | None) 
             return
         wired.append(made)
         StageCollector(made.stage.feed, made.publisher, metrics)
-        await _work(made, told, reasons)
+        await work(made, told, reasons)
 
 
 async def _made(
@@ -75,7 +75,7 @@ async def _made(
     return None
 
 
-async def _work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
+async def work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
     """Start, wait for the end, drain."""
     watchdog = Watchdog(wired.stage.feed, lambda: bool(_troubles(wired)), wired.startable)
     beside = [asyncio.create_task(work) for work in (*wired.beside, watchdog.run())]
@@ -92,7 +92,8 @@ async def _work(wired: Wired, told: asyncio.Event, reasons: list[str]) -> None:
         if task.done():
             _die(task.exception() or RuntimeError("a task that never ends has ended"))
     ended = await wired.stage.stop(GRACE_S)
-    await wired.publisher.close()
+    if wired.publisher is not None:
+        await wired.publisher.close()
     for task in beside:
         task.cancel()
     _log.info("stopped", drained=ended)
@@ -129,7 +130,7 @@ def _die(error: BaseException) -> NoReturn:
 
 def _troubles(wired: Wired) -> list[str]:
     troubles = [*wired.stage.feed.troubles, wired.waiting() or ""]
-    if wired.publisher.silent:
+    if wired.publisher is not None and wired.publisher.silent:
         troubles.append("Kafka does not confirm what is written")
     if not wired.stage.feed.joined:
         troubles.append("the consumer group has not assigned partitions yet")

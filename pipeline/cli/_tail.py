@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime as dt
-import time
 from collections.abc import Iterable
 from contextlib import aclosing
 from dataclasses import asdict, dataclass
@@ -13,9 +12,9 @@ import orjson
 
 from pipeline.cli import _output
 from pipeline.cli._output import Format
+from pipeline.cli._times import time_ms
 from pipeline.errors import Undecodable, UsageError
 from pipeline.flow.event import Event
-from pipeline.flow.retry import span_ms
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.tail import Start, tail
 from pipeline.kafka.topics import EVENTS
@@ -61,17 +60,8 @@ def start_of(text: str, now_s: float | None = None) -> Start:
 
     Raises `UsageError` for anything else.
     """
-    now_ms = int((time.time() if now_s is None else now_s) * 1000)
     try:
-        match text[:1]:
-            case "-":
-                return now_ms - span_ms(text[1:])
-            case "@":
-                return int(text[1:])
-            case _ if text in ("earliest", "latest"):
-                return _end(text)
-            case _:
-                return round(dt.datetime.fromisoformat(text).astimezone(dt.UTC).timestamp() * 1000)
+        return _end(text) if text in ("earliest", "latest") else time_ms(text, now_s)
     except (ValueError, UsageError) as error:
         raise UsageError(
             f"--from {text!r}: write earliest, latest, -2h, an ISO 8601 time, or @ and milliseconds"

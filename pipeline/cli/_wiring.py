@@ -18,24 +18,28 @@ from pipeline.flow.deliver import Attempt
 from pipeline.flow.health import HealthRule
 from pipeline.flow.retry import Ladder
 from pipeline.http.client import DeliveryClient
-from pipeline.http.guard import EgressPolicy
 from pipeline.http.metrics import AttemptMeter
 from pipeline.kafka import starts, topics
 from pipeline.kafka.age import Unread
+from pipeline.kafka.behind import Behind
+from pipeline.kafka.cancels import Cancels
 from pipeline.kafka.clock import BrokerClock, tick
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.delay import Holding
 from pipeline.kafka.feed import Batch, Source
-from pipeline.kafka.metrics import count_unreadable
-from pipeline.kafka.processing import Deciding, Doing, Learning
+from pipeline.kafka.metrics import Missed, count_recorded, count_unreadable
+from pipeline.kafka.processing import Deciding, Doing, Learning, Recording
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.source import SHORT_FETCHES
 from pipeline.kafka.stage import Stage
 from pipeline.kafka.subscribers import ViewSubscribers
 from pipeline.kafka.table import Table
 from pipeline.kafka.takeover import AttemptLog, TakingOver
+from pipeline.kafka.trials import WebhookTests
 from pipeline.kafka.trimming import Trimming
 from pipeline.settings import Settings
+from pipeline.store.living import LivingTenants, forgetting
+from pipeline.store.sealing import Sealing
 from pipeline.store.secrets import Vault
 from pipeline.store.targets import ViewTargets
 from pipeline.workers.dead import Undertaker
@@ -43,7 +47,9 @@ from pipeline.workers.delay import Delay
 from pipeline.workers.endpoints import Endpoints
 from pipeline.workers.handover import HandOver
 from pipeline.workers.mortal import mortal
+from pipeline.workers.recorder import Projection
 from pipeline.workers.repeats import Repeats
+from pipeline.workers.retention import Retention, days_of
 from pipeline.workers.router import Router
 from pipeline.workers.sender import Sender
 
@@ -60,11 +66,13 @@ _VIEW, _FOLLOWED = (topics.SUBSCRIPTIONS, topics.TENANTS), (topics.ENDPOINT_STAT
 class Wired:
     """A role, wired: its stage, its publisher, what runs beside it, why it may not be ready, what it warns of.
 
+    A role that writes to no topic has no publisher.
+
     `startable` says whether a record that waits could start now.
     """
 
     stage: Stage
-    publisher: Publisher
+    publisher: Publisher | None
     waiting: Callable[[], str | None]
     beside: tuple[Coroutine[Any, Any, None], ...] = ()
     warning: Callable[[], str | None] = lambda: None
@@ -141,22 +149,16 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
     vault = Vault(settings.keys())
     tiers = (tier.topic for tier in ladder.tiers)
     writes = (topics.ATTEMPTS, topics.DEAD_LETTERS, topics.ENDPOINT_STATE, topics.EVENTS, topics.CLOCK, *tiers)
-    policy = EgressPolicy.parse(settings.egress_allow, https_required=not settings.egress_http)
-    client = DeliveryClient(
-        policy,
-        ca_file=settings.egress_ca,
-        proxy=settings.egress_proxy,
-        name_servers=settings.egress_name_servers,
-        data_dir=settings.data_dir,
-    )
+    client = DeliveryClient.of(settings)
     opened, repeats = _opened(settings, writes, linger_ms=_ATTEMPTS_LINGER_MS), Repeats()
     async with (
         aclosing(client),
         opened as (codec, publisher),
-        Table(settings, _VIEW, _FOLLOWED) as table,
+        Table(settings, _VIEW, (*_FOLLOWED, topics.CANCELS, topics.WEBHOOK_TESTS)) as table,
         AttemptLog(settings, codec) as attempts,
     ):
         clock, targets = BrokerClock(), ViewTargets(table, codec, vault)
+        sealing = Sealing(table, codec, vault)
         endpoints = Endpoints(
             codec,
             publisher,
@@ -164,6 +166,7 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
             ladder.tiers[0].wait_ms,
             clock=lambda: clock.now_ms() if clock.known else now_ms(),
             stored=lambda webhook: targets.states.of(webhook.path),
+            tested=WebhookTests(table, codec).of,
         )
         taking = TakingOver(attempts, repeats, lambda: len(stage.feed.tracker.partitions), endpoints.refresh)
         hand_over = HandOver(publisher, repeats, ladder)
@@ -180,6 +183,7 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
             random.random,
             _told(AttemptMeter(place.metrics)),
             taking.catch_up,
+            Cancels(table, codec),
         )
         learn = Learning(codec, lambda: table.heads)
 
@@ -190,7 +194,7 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
         source = await place.source("sender", (topics.DELIVERIES,), **read)
         stage = Stage(settings, source, process)
         beside = hand_over.run(), endpoints.run(), tick(clock, publisher)
-        warning = lambda: targets.states.warning  # noqa: E731
+        warning = lambda: sealing.warning or targets.states.warning  # noqa: E731
         yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, beside, warning)
 
 
@@ -205,12 +209,36 @@ async def delay(place: Place) -> AsyncIterator[Wired]:
         read = {"topics": (topics.TIERS,), "paused": lambda: holding.paused, "properties": SHORT_FETCHES}
         source = await place.source("delay", await asyncio.to_thread(topics.unbegun, settings), **read)
         stage = Stage(settings, source, holding.processing)
-        beside = holding.run(), tick(clock, publisher), Trimming(settings, clock).run()
-        yield Wired(stage, publisher, lambda: None, beside, startable=lambda: holding.overdue)
+        trimming = Trimming(settings, clock)
+        beside = holding.run(), tick(clock, publisher), trimming.run()
+        warning = lambda: trimming.warning  # noqa: E731
+        yield Wired(stage, publisher, lambda: None, beside, warning, lambda: holding.overdue)
+
+
+@asynccontextmanager
+async def recorder(place: Place) -> AsyncIterator[Wired]:
+    """Every event, delivery, attempt, dead letter and change in, the delivery log out."""
+    from pipeline.store.log import log_url, open_log  # noqa: PLC0415 - SQLAlchemy, for this role alone
+
+    settings, names = place.settings, topics.GROUPS["pipeline-recorder"]
+    days = days_of(settings.log_retention)
+    missed, log = Missed(), await asyncio.to_thread(open_log, log_url(settings))
+    with closing(log), closing(await Codec.open(settings)) as codec:
+        async with Table(settings, (topics.TENANTS,)) as table:
+            learn = Learning(codec, lambda: table.heads)
+            await learn.schemas_of(())
+            tenants = LivingTenants(table, codec, await asyncio.to_thread(log.removed_tenants))
+            recording = Recording(Projection(codec, missed), log, learn, tenants)
+            source = await place.source("recorder", names, starts=Behind(settings, "pipeline-recorder", log))
+            stage = Stage(settings, source, lambda _: recording)
+            count_recorded(place.metrics, recording, missed)
+            beside = Retention(log, days, now_ms).run(), forgetting(tenants, log, recording.settled)
+            yield Wired(stage, None, lambda: learn.waiting or recording.waiting, beside)
 
 
 WIRINGS: dict[str, Callable[[Place], AbstractAsyncContextManager[Wired]]] = {
     "router": router,
     "sender": sender,
     "delay": delay,
+    "recorder": recorder,
 }

@@ -1,4 +1,4 @@
-"""`pipeline events`: send some; follow them as they come."""
+"""`pipeline events`: send some; follow them as they come; look up what has become of them."""
 
 from __future__ import annotations
 
@@ -11,17 +11,22 @@ from typing import Annotated, Any
 import typer
 
 from pipeline.cli import _output
-from pipeline.cli._options import Bootstrap, DataDir, Key, Output, Registry, Tenant, Url, path, rest
+from pipeline.cli._options import Bootstrap, DataDir, Key, Limit, Output, Registry, Tenant, Url, path, rest
 from pipeline.cli._output import Format
+from pipeline.cli._times import From, To, rfc3339
 from pipeline.errors import UsageError
 from pipeline.settings import Settings
 
-app = typer.Typer(no_args_is_help=True, help="Send events; follow them as they come.")
+app = typer.Typer(no_args_is_help=True, help="Send events; follow them; look up what has become of them.")
 
 PARTLY = 3
 REFUSED = 2
 ACCEPTED = 202
 COLUMNS = ("id", "status", "detail")
+_LISTED = ("id", "type", "time", "created_at")
+_DELIVERIES = ("id", "webhook", "status", "attempt_count", "last_verdict", "last_status_code", "next_attempt_at")
+_WHY = ("webhook", "name", "reason", "detail", "subscriptions_offset")
+Event = Annotated[str, typer.Argument(help="The event's id.")]
 BATCH = 500
 BATCH_BYTES = 2 * 1024 * 1024
 
@@ -52,7 +57,7 @@ def send(
 ) -> None:
     """Send one event from options, or many from a file. Exit code 3 when some of them were refused."""
     told = {"type": type_, "id": event_id, "time": time, "actor": actor, "subject": subject, "source": source}
-    texts = [_from_options(told, data)] if file is None else list(_from_file(file, told, data))
+    texts = [from_options(told, data)] if file is None else list(_from_file(file, told, data))
     with rest(url, key, data_dir) as api:
         items = [
             item
@@ -89,7 +94,58 @@ def tail(
     asyncio.run(follow(settings, begin, Wanted(tenant, type_), count, output))
 
 
-def _from_options(told: dict[str, Any], data: str | None) -> str:
+@app.command("list")
+def list_(
+    tenant: Tenant,
+    *,
+    type_: Annotated[str | None, typer.Option("--type", help="Only of this type.", show_default=False)] = None,
+    from_: From = None,
+    to: To = None,
+    output: Output = Format.TABLE,
+    limit: Limit = 50,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """The tenant's events, newest first."""
+    span = {"from": rfc3339("--from", from_), "to": rfc3339("--to", to)}
+    with rest(url, key, data_dir) as api:
+        _output.rows(api.all(path("tenants", tenant, "events"), limit, type=type_, **span), _LISTED, output)
+
+
+@app.command()
+def show(
+    tenant: Tenant,
+    event: Event,
+    *,
+    output: Output = Format.TABLE,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """One event with its data and its deliveries."""
+    with rest(url, key, data_dir) as api:
+        shown = api.get(path("tenants", tenant, "events", event))
+    _output.record_with(shown, "deliveries", _DELIVERIES, output)
+
+
+@app.command()
+def explain(
+    tenant: Tenant,
+    event: Event,
+    *,
+    output: Output = Format.TABLE,
+    limit: Limit = 200,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Why each webhook did or did not get it, judged by the records as they are now."""
+    with rest(url, key, data_dir) as api:
+        _output.rows(api.all(path("tenants", tenant, "events", event, "explain"), limit), _WHY, output)
+
+
+def from_options(told: dict[str, Any], data: str | None) -> str:
     """The event as text, its data exactly as it was given."""
     import orjson  # noqa: PLC0415
 
@@ -160,7 +216,10 @@ def _body(texts: list[str]) -> bytes:
 
 
 def _end(items: list[dict[str, Any]]) -> None:
-    """The exit code: 0 when all are stored, 2 when none is, 3 when some are."""
+    """The exit code: 0 when all are stored, 2 when none is, 3 when some are. What was only warned of is said."""
+    for item in items:
+        for warning in item.get("warnings", ()):
+            _output.aside(f"pipeline: warning: event {item['id']}: {warning['field']}: {warning['message']}")
     refused = sum(item["status"] != ACCEPTED for item in items)
     if refused:
         _output.aside(f"pipeline: {refused} of {len(items)} events were refused")

@@ -15,13 +15,13 @@ from pipeline.settings import Settings
 
 app = typer.Typer()
 
-STAGES = ("router", "sender", "delay")
+STAGES = ("router", "sender", "delay", "recorder")
 ROLES = (*STAGES, "api")
 
 
 @app.command(no_args_is_help=True)
 def command(  # noqa: PLR0917 - Typer's options
-    role: Annotated[str, typer.Argument(help="router, sender, delay or api.")],
+    role: Annotated[str, typer.Argument(help="router, sender, delay, recorder or api.")],
     start: Annotated[str, typer.Option("--from", help="earliest, latest or a time: for a group without offsets.")] = "",
     health_port: Annotated[int | None, typer.Option(help="/healthz, /readyz, /metrics; 0: any free one.")] = None,
     bootstrap_server: Annotated[str | None, typer.Option(help="Kafka, as HOST:PORT[,HOST:PORT…].")] = None,

@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import json
 import time
-from dataclasses import replace
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
 from pipeline.cli import _output
-from pipeline.cli._options import API_FILE, Bootstrap, DataDir, Output
+from pipeline.cli._options import Bootstrap, DataDir, Output, with_kafka
 from pipeline.cli._output import Format
 from pipeline.cli.run import STAGES
 from pipeline.kafka.age import unread_warning
@@ -38,27 +35,13 @@ def status(
     it has been due). `per_second` is what was committed during the interval; groups commit once a second. A warning
     says that events will be lost unless they are read soon.
     """
-    settings = _with_kafka(Settings.read(bootstrap_servers=bootstrap_server, data_dir=data_dir))
+    settings = with_kafka(Settings.read(bootstrap_servers=bootstrap_server, data_dir=data_dir))
     lags = measure(settings, [f"pipeline-{stage}" for stage in STAGES], interval)
     warning = unread_warning(settings, admin(settings), time.time() * 1000)
     rows = [_row(stage, lag, warning) for stage, lag in zip(STAGES, lags, strict=True)]
     _output.rows(rows, COLUMNS, output)
     if warning:
         _output.aside(f"warning: {warning}")
-
-
-def _with_kafka(settings: Settings) -> Settings:
-    """The Kafka of the settings, else the one of `pipeline up` on this machine."""
-    if settings.bootstrap_servers:
-        return settings
-    return replace(settings, bootstrap_servers=_kept(settings.data_dir / API_FILE))
-
-
-def _kept(path: Path) -> str:
-    try:
-        return str(json.loads(path.read_bytes()).get("bootstrap", ""))
-    except (OSError, ValueError, AttributeError):
-        return ""
 
 
 def _row(stage: str, lag: GroupLag, unread: str | None) -> dict[str, Any]:

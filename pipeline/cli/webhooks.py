@@ -8,9 +8,11 @@ from typing import Annotated, Any
 
 import typer
 
-from pipeline.cli import _output
+from pipeline.cli import _output, _trial
 from pipeline.cli._options import DataDir, Key, Limit, Output, Tenant, Url, Webhook, path, rest
 from pipeline.cli._output import Format
+from pipeline.cli._times import FORMS, rfc3339
+from pipeline.cli.filters import Filter, Projection, written
 from pipeline.errors import UsageError
 
 app = typer.Typer(no_args_is_help=True, help="Who gets which events, where.")
@@ -91,6 +93,8 @@ def create(
     header: Headers = None,
     rate: Rate = None,
     max_in_flight: MaxInFlight = None,
+    filter_: Filter = None,
+    projection: Projection = None,
     auth_type: AuthType = None,
     secret: Secret = None,
     algorithm: Algorithm = None,
@@ -108,7 +112,9 @@ def create(
     auth = _auth(type=auth_type, secret=secret, algorithm=algorithm, username=username, password=password)
     plain = _given(url=target, name=name, events=event, components=component, rate=rate, max_in_flight=max_in_flight)
     certificate = _certificate(client_certificate, client_key)
-    body = {**plain, **_headers(header), **auth, **certificate, **({"active": False} if inactive else {})}
+    body = {**plain, **written(filter_, projection), **_headers(header), **auth, **certificate}
+    if inactive:
+        body["active"] = False
     with rest(url, key, data_dir) as api:
         _output.record(api.post(_path(tenant), body), output)
 
@@ -125,6 +131,8 @@ def update(
     header: Headers = None,
     rate: Rate = None,
     max_in_flight: MaxInFlight = None,
+    filter_: Filter = None,
+    projection: Projection = None,
     auth_type: AuthType = None,
     secret: Secret = None,
     algorithm: Algorithm = None,
@@ -140,7 +148,8 @@ def update(
     """Change what is given; all else stays, a secret too."""
     auth = _auth(type=auth_type, secret=secret, algorithm=algorithm, username=username, password=password)
     plain = _given(url=target, name=name, events=event, components=component, rate=rate, max_in_flight=max_in_flight)
-    body = {**plain, **_headers(header), **auth, **_certificate(client_certificate, client_key)}
+    body = {**plain, **written(filter_, projection), **_headers(header), **auth}
+    body |= _certificate(client_certificate, client_key)
     if not body:
         raise UsageError("nothing to change: give an option such as --url or --event")
     with rest(url, key, data_dir) as api:
@@ -175,6 +184,44 @@ def deactivate(
     """Switch it off."""
     with rest(url, key, data_dir) as api:
         _output.record(api.post(_path(tenant, webhook, "deactivate")), output)
+
+
+@app.command("test")
+def try_(
+    tenant: Tenant,
+    webhook: Webhook,
+    *,
+    type_: Annotated[
+        str | None, typer.Option("--type", help="Which example; the first that it wants.", show_default=False)
+    ] = None,
+    output: Output = Format.TABLE,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Send it an example, up to three times, and say what came of it; exit code 1 if it failed."""
+    with rest(url, key, data_dir) as api:
+        result = _trial.follow(api.follow(_path(tenant, webhook, "test"), _given(type=type_)))
+    _trial.show(result, output)
+    raise typer.Exit(result["outcome"] != _trial.SUCCESS)
+
+
+@app.command()
+def recover(
+    tenant: Tenant,
+    webhook: Webhook,
+    *,
+    since: Annotated[str, typer.Option(help=f"Since when: {FORMS}.", show_default=False)],
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and send nothing.")] = False,
+    output: Output = Format.TABLE,
+    url: Url = None,
+    key: Key = None,
+    data_dir: DataDir = None,
+) -> None:
+    """Send what it has missed: failed and cancelled deliveries, and events never routed to it."""
+    body = {"since": rfc3339("--since", since), "dry_run": dry_run}
+    with rest(url, key, data_dir) as api:
+        _output.record(api.post(_path(tenant, webhook, "recover"), body), output)
 
 
 @app.command("rotate-secret")

@@ -32,7 +32,7 @@ class EndpointState:
     It holds for the subscription's `generation` (and for an older one): a newer one begins anew. `failing_since_ms` is
     the first failure after the last success, `failures` counts the attempts that failed since, `warned_h` the hours of
     the last warning given (0: none). `reason` says why it is disabled: `gone` or `failing`. `capacity` is requests per
-    second.
+    second. `tested_ms` is the failed test of its configuration, by its time, after which a delivery has succeeded.
     """
 
     tenant: str
@@ -47,6 +47,7 @@ class EndpointState:
     reserved_until_ms: int | None = None
     capacity: float | None = None
     last_verdict: str | None = None
+    tested_ms: int | None = None
     time_ms: int = 0
 
     @property

@@ -33,8 +33,8 @@ LONGEST_MS = 3_600_000
 """A reservation sleeps no longer; then the settings in force judge it anew."""
 _GUESSED_MS, _WRITES = 60_000, 3
 """While an endpoint is sick its capacity, and so every slot, is a guess: who waits for one looks again this soon at
-first, later twice as long each time (a time is so many writes), up to the longest. So what
-came during an outage is not kept for long after it."""
+first, then after twice as long each time (a time is so many writes), up to the longest. So what came during an outage
+is not kept for long after it."""
 _LATE = 20
 """The ladder may be late by this part of the smallest tier: whoever waits on it comes so much earlier."""
 

@@ -31,7 +31,8 @@ class Subscription:
     """A webhook as the router and the sender see it. Times are milliseconds since the epoch.
 
     `events` holds exact types, `prefix*` and `*`; `components` whole components of the product's catalogue. `rate` is
-    requests per second. `generation` is raised by an activation and by an edit of URL or authentication; an
+    requests per second. `filter` and `projection` are JMESPath (see `pipeline.flow.filters`): which events' content it
+    wants, and what of it. `generation` is raised by an activation and by an edit of URL or authentication; an
     endpoint's state of an older one counts for nothing. `headers` (sealed: a customer may put a token there) go with
     every request; `client_certificate` (sealed, with its key) is shown to an endpoint that asks for one.
     """
@@ -53,6 +54,7 @@ class Subscription:
     version: int = 1
     created_ms: int = 0
     updated_ms: int = 0
+    projection: str | None = None
 
     @property
     def path(self) -> str:
@@ -65,7 +67,8 @@ class Tenant:
     """A customer of a product: a company, an account, a project, a business unit.
 
     `data_key` is the tenant's own key, sealed by the deployment's; it seals the secrets of the tenant's webhooks, so
-    that removing this record makes them unreadable wherever they still lie.
+    that removing this record makes them unreadable wherever they still lie. `validation` says what the REST API does
+    with an event whose data is not what the catalogue says: `off`, `warn` or `enforce`.
     """
 
     id: str
@@ -77,3 +80,4 @@ class Tenant:
     data_key: Sealed | None = None
     created_ms: int = 0
     updated_ms: int = 0
+    validation: str = "off"

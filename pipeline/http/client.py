@@ -9,7 +9,7 @@ import asyncio
 import functools
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Self, cast
 
 import httpx
 import yarl
@@ -17,7 +17,7 @@ import yarl
 from pipeline.flow.deliver import Outcome, Verdict
 from pipeline.http.connector import GuardedConnector, tls_context
 from pipeline.http.faults import verdict_of
-from pipeline.http.guard import check_url
+from pipeline.http.guard import EgressPolicy, check_url
 from pipeline.http.identity import READY, Identities
 from pipeline.http.names import LOOKUP_DEADLINE_S, Lookup, NameServers
 from pipeline.http.proxy import EgressProxy
@@ -27,7 +27,7 @@ from pipeline.http.url_rules import Refusal
 
 if TYPE_CHECKING:
     from pipeline.flow.deliver import ClientCertificate, OutgoingRequest
-    from pipeline.http.guard import EgressPolicy
+    from pipeline.settings import Settings
 
 MAX_READ = 64 * 1024
 """Raw bytes of an answer's body that are read; then the connection is closed. The answer's status stands."""
@@ -98,6 +98,17 @@ class DeliveryClient:
         self._identities = Identities(Path(data_dir), ca_file)
         self._target = functools.lru_cache(maxsize=_REMEMBERED_URLS)(self._check)
         self._presenting = functools.lru_cache(maxsize=READY)(self._check)
+
+    @classmethod
+    def of(cls, settings: Settings) -> Self:
+        """By a deployment's settings. Raises `SettingsError`."""
+        return cls(
+            EgressPolicy.parse(settings.egress_allow, https_required=not settings.egress_http),
+            ca_file=settings.egress_ca,
+            proxy=settings.egress_proxy,
+            name_servers=settings.egress_name_servers,
+            data_dir=settings.data_dir,
+        )
 
     async def send(self, request: OutgoingRequest) -> Outcome:
         """Send it and read the answer.

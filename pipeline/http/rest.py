@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from http import HTTPStatus
 from types import TracebackType
@@ -39,7 +40,7 @@ class Rest:
     ) -> None:
         self._client.close()
 
-    def get(self, path: str, **parameters: str | int | None) -> Any:
+    def get(self, path: str, **parameters: str | int | list[str] | None) -> Any:
         """What is there."""
         given = {name: value for name, value in parameters.items() if value is not None}
         return self._ask("GET", path, params=given)
@@ -52,15 +53,27 @@ class Rest:
         """Change something: a JSON merge patch."""
         return self._send("PATCH", path, body)
 
-    def delete(self, path: str) -> None:
-        """Remove it."""
-        self._ask("DELETE", path)
+    def delete(self, path: str) -> Any:
+        """Remove it; what the API says of that, if anything."""
+        return self._ask("DELETE", path)
 
-    def all(self, path: str, limit: int) -> Iterator[Any]:
-        """The items of a list, page after page, `limit` at most."""
+    def follow(self, path: str, body: Any = None) -> Iterator[tuple[str, Any]]:
+        """Do something and be told of each step of it: the events of the answer's stream, by name and data."""
+        wanted = {"Accept": "text/event-stream"}
+        try:
+            with self._client.stream("POST", path, json=body or {}, headers=wanted) as answer:
+                if not answer.is_success:
+                    answer.read()
+                    raise _refusal(answer)
+                yield from _events(answer.iter_bytes())
+        except (httpx.TransportError, httpx.InvalidURL) as error:
+            raise Unreachable(f"the API at {self._url} does not answer: {error}") from error
+
+    def all(self, path: str, limit: int, **parameters: str | int | list[str] | None) -> Iterator[Any]:
+        """The items of a list, page after page, `limit` at most; the parameters narrow it."""
         cursor: str | None = None
         while limit > 0:
-            page = self.get(path, limit=min(limit, 200), cursor=cursor)
+            page = self.get(path, limit=min(limit, 200), cursor=cursor, **parameters)
             yield from page["items"]
             limit, cursor = limit - len(page["items"]), page["next"]
             if cursor is None:
@@ -79,6 +92,16 @@ class Rest:
         if answer.is_success:
             return answer.json() if answer.content else None
         raise _refusal(answer)
+
+
+def _events(chunks: Iterator[bytes]) -> Iterator[tuple[str, Any]]:
+    """Server-sent events, each with a name and one line of JSON, as the API writes them."""
+    rest = b""
+    for chunk in chunks:
+        *whole, rest = (rest + chunk).split(b"\n\n")  # bytes: a text's own separators are no ends of lines here
+        for event in whole:
+            name, _, data = event.removeprefix(b"event: ").partition(b"\ndata: ")
+            yield name.decode(), json.loads(data)
 
 
 def _refusal(answer: httpx.Response) -> PipelineError:

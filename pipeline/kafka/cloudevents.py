@@ -11,6 +11,7 @@ import datetime as dt
 import decimal
 import math
 import uuid
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -33,6 +34,11 @@ def event_of(record: Record, data: Any) -> Event:
 
     Raises `Undecodable` when an attribute is missing or unreadable.
     """
+    return replace(named(record), data=plain_json(data))
+
+
+def named(record: Record) -> Event:
+    """The event of a record by its attributes alone: without data. Raises `Undecodable`, as `event_of`."""
     attributes = _attributes(record)
     missing = [name for name in _REQUIRED if not attributes.get(name)]
     if missing:
@@ -42,7 +48,7 @@ def event_of(record: Record, data: Any) -> Event:
         tenant=attributes["ce_tenant"],
         type=attributes["ce_type"],
         time_ms=_time_ms(attributes["ce_time"]) if "ce_time" in attributes else record.timestamp_ms,
-        data=plain_json(data),
+        data="",
         actor=attributes.get("ce_actor"),
         subject=attributes.get("ce_subject"),
         source=attributes["ce_source"],

@@ -1,4 +1,4 @@
-"""The writer of control records: tenants and subscriptions, all or nothing, by one process at a time.
+"""The writer of control records: tenants, webhooks, keys and the like, all or nothing, by one process at a time.
 
 It holds the transactional id `pipeline-control`; whoever takes it later fences the one before (KIP-98). A write is
 answered when it is committed and this process's own view holds it, so that a check made under the same lock afterwards
@@ -19,9 +19,10 @@ from weakref import WeakValueDictionary
 from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
 from pipeline.errors import Fenced, PipelineError, Unreachable
-from pipeline.flow.subscription import Subscription, Tenant
+from pipeline.flow.audit import Audit
+from pipeline.kafka.changes import Change, ControlRecord, Encoder, record_of
 from pipeline.kafka.clients import producer_config
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import AUDIT
 from pipeline.settings import Settings
 
 TRANSACTIONAL_ID = "pipeline-control"
@@ -45,19 +46,8 @@ T = TypeVar("T")
 Ends = dict[tuple[str, int], int]
 
 
-@dataclass(frozen=True, slots=True)
-class Removed:
-    """A tenant, or a webhook of it, that is no more."""
-
-    tenant: str
-    webhook: str | None = None
-
-
-Change = Tenant | Subscription | Removed
-
-
 class View(Protocol):
-    """The process's own view of both topics (`pipeline.kafka.table.Table`)."""
+    """The process's own view of the topics (`pipeline.kafka.table.Table`)."""
 
     async def ends(self) -> Ends:
         """Where the topics end now. Raises `Unreachable`."""
@@ -66,26 +56,9 @@ class View(Protocol):
         """Wait until the topics have been read up to there."""
 
 
-class Encoder(Protocol):
-    """Records to bytes (`pipeline.kafka.codec.Codec`)."""
-
-    def encode_tenant(self, tenant: Tenant) -> bytes:
-        """A record of `tenants`."""
-
-    def encode_subscription(self, subscription: Subscription) -> bytes:
-        """A record of `subscriptions`."""
-
-
-@dataclass(frozen=True, slots=True)
-class _Record:
-    topic: str
-    key: str
-    value: bytes | None
-
-
 @dataclass(frozen=True, slots=True)
 class _Write:
-    records: tuple[_Record, ...]
+    records: tuple[ControlRecord, ...]
     done: asyncio.Future[None]
 
 
@@ -149,27 +122,17 @@ class ControlWriter:
                 raise Unreachable(troubles[0])
             yield
 
-    async def write(self, *changes: Change) -> None:
-        """Make the changes, all or none, and return when the view holds them.
+    async def write(self, audit: Audit, *changes: Change) -> None:
+        """Make the changes and the record of who made them, all or none; return when the view holds the changes.
 
         Raises `Unreachable` when nothing was changed, or when it is not known yet; the sentence says which.
         """
-        write = _Write(tuple(map(self._record, changes)), asyncio.get_running_loop().create_future())
+        records = tuple(record_of(one, self._encoder) for one in (*changes, audit))
+        write = _Write(records, asyncio.get_running_loop().create_future())
         self._pending.append(write)
         if self._writing is None:
             self._writing = asyncio.create_task(self._write_pending())
         await asyncio.shield(write.done)
-
-    def _record(self, change: Change) -> _Record:
-        match change:
-            case Tenant():
-                return _Record(TENANTS, change.id, self._encoder.encode_tenant(change))
-            case Subscription():
-                return _Record(SUBSCRIPTIONS, change.path, self._encoder.encode_subscription(change))
-            case Removed(tenant, None):
-                return _Record(TENANTS, tenant, None)
-            case Removed(tenant, webhook):
-                return _Record(SUBSCRIPTIONS, f"{tenant}/{webhook}", None)
 
     async def _write_pending(self) -> None:
         """One transaction after the other, each with all that waits."""
@@ -184,7 +147,7 @@ class ControlWriter:
                 _answer(write.done, error)
         self._writing = None
 
-    async def _write_all(self, records: list[_Record]) -> PipelineError | None:
+    async def _write_all(self, records: list[ControlRecord]) -> PipelineError | None:
         if troubles := self.troubles:
             return Unreachable(troubles[0])
         try:
@@ -202,7 +165,7 @@ class ControlWriter:
             return Unreachable(_UNSEEN)
         return None
 
-    def _transaction(self, records: Sequence[_Record]) -> Ends:
+    def _transaction(self, records: Sequence[ControlRecord]) -> Ends:
         """In the thread. Where the topics must have been read up to, to hold these records.
 
         What the broker makes us abort is tried once more: after an outage the first may only raise the epoch.
@@ -221,11 +184,11 @@ class ControlWriter:
             return False
         return True
 
-    def _try(self, records: Sequence[_Record]) -> Ends:
+    def _try(self, records: Sequence[ControlRecord]) -> Ends:
         ends: Ends = {}
 
         def reported(error: KafkaError | None, message: Message) -> None:
-            if error is None:
+            if error is None and message.topic() != AUDIT:  # which no view holds
                 place = (message.topic() or "", message.partition() or 0)
                 ends[place] = max(ends.get(place, 0), (message.offset() or 0) + 1)
 

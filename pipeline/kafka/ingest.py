@@ -13,7 +13,7 @@ from pipeline.kafka.publisher import UNREPORTED_BYTES, Publisher
 from pipeline.kafka.topics import EVENTS
 from pipeline.ports import Outgoing
 
-_BUSY = "Kafka is slower than what comes in: the event is not stored; send it again a little later"
+_BUSY = "Kafka is slower than what comes in: nothing is stored; send it again a little later"
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,16 +33,21 @@ class EventIngest:
 
         Where too much waits for the broker already, nothing is written: it would only wait in memory too.
         """
-        if self.publisher.unreported_bytes > UNREPORTED_BYTES:
-            return [Unreachable(_BUSY) for _ in events]
-        reports = [self.publisher.publish(self._outgoing(event)) for event in events]
-        outcomes = await asyncio.gather(*reports, return_exceptions=True)
-        return [_told(outcome) for outcome in outcomes]
+        return await written(self.publisher, [self._outgoing(event) for event in events])
 
     def _outgoing(self, event: Event) -> Outgoing:
         tenant = event.tenant.encode()
         headers = (("tenant", tenant), ("type", event.type.encode()))
         return Outgoing(EVENTS, tenant, self.codec.encode_event(event), headers)
+
+
+async def written(publisher: Publisher, records: Sequence[Outgoing]) -> list[PipelineError | None]:
+    """Write them all; for each None when it is durable, or what came in between, which leaves it unknown."""
+    if publisher.unreported_bytes > UNREPORTED_BYTES:
+        return [Unreachable(_BUSY) for _ in records]
+    reports = [publisher.publish(record) for record in records]
+    outcomes = await asyncio.gather(*reports, return_exceptions=True)
+    return [_told(outcome) for outcome in outcomes]
 
 
 def _told(outcome: object) -> PipelineError | None:

@@ -68,10 +68,10 @@ def measure(
     admin = topics.admin(settings)
     try:
         before, since = {group: committed(admin, group) for group in groups}, time.monotonic()
-        members = {group: _members(admin, group) for group in groups}
+        members = {group: topics.members(admin, group) for group in groups}
         pause(interval_s)
         after, elapsed = {group: committed(admin, group) for group in groups}, time.monotonic() - since
-        ends = _ends(admin, {place for offsets in after.values() for place in offsets})
+        ends = ends_of(admin, {place for offsets in after.values() for place in offsets})
         oldest = {group: _oldest(settings, _unfinished(offsets, ends)) for group, offsets in after.items()}
     except KafkaException as error:
         raise Unreachable(f"Kafka does not tell how far its groups are: {error.args[0].str()}") from error
@@ -124,13 +124,17 @@ def committed(admin: AdminClient, group: str) -> Offsets:
     return {(p.topic, p.partition): p.offset for p in held if p.offset >= 0}
 
 
-def _members(admin: AdminClient, group: str) -> int:
-    asked = admin.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)
-    return len(_value(asked[group]).members)
+def left(admin: AdminClient, group: str, ends: Offsets) -> int:
+    """How many records below these ends the group has not finished. Raises `Unreachable`."""
+    try:
+        held = committed(admin, group)
+    except (KafkaException, TimeoutError) as error:
+        raise Unreachable(f"Kafka does not tell how far {group} is: {error}") from error
+    return sum(max(end - held.get(place, 0), 0) for place, end in ends.items())
 
 
-def _ends(admin: AdminClient, places: Collection[Place]) -> Offsets:
-    """The last stable offsets: what a group can have read."""
+def ends_of(admin: AdminClient, places: Collection[Place]) -> Offsets:
+    """The last stable offsets: what a group can have read. Raises `KafkaException`, `TimeoutError`."""
     if not places:
         return {}
     wanted = {TopicPartition(*place): OffsetSpec.latest() for place in places}

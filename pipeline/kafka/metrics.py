@@ -3,13 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 
+import structlog
 from prometheus_client import Gauge
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
 from pipeline.kafka.feed import Feed
+from pipeline.kafka.processing import Recording
 from pipeline.kafka.publisher import Publisher
+from pipeline.ports import Record
+
+_log = structlog.get_logger()
 
 
 def count_unreadable(registry: CollectorRegistry, count: Callable[[], int]) -> None:
@@ -18,10 +24,31 @@ def count_unreadable(registry: CollectorRegistry, count: Callable[[], int]) -> N
     Gauge("pipeline_unreadable_records", words, registry=registry).set_function(count)
 
 
-class StageCollector(Collector):
-    """Partitions held, records unfinished, bytes that the broker has not reported yet."""
+@dataclass(slots=True)
+class Missed:
+    """Told of the records that cannot be recorded: counts them, and logs each."""
 
-    def __init__(self, feed: Feed, publisher: Publisher, registry: CollectorRegistry) -> None:
+    count: int = 0
+
+    def __call__(self, record: Record, reason: str) -> None:
+        """One more."""
+        self.count += 1
+        place = {"topic": record.topic, "partition": record.partition, "offset": record.offset}
+        _log.warning("not recorded", **place, reason=reason)
+
+
+def count_recorded(registry: CollectorRegistry, recording: Recording, missed: Missed) -> None:
+    """Tell how many records have been written to the delivery log, and how many could not be read."""
+    words = "Records written to the delivery log."
+    Gauge("pipeline_recorded_records", words, registry=registry).set_function(lambda: recording.recorded)
+    words = "Records that the delivery log lacks because they cannot be read."
+    Gauge("pipeline_unrecorded_records", words, registry=registry).set_function(lambda: missed.count)
+
+
+class StageCollector(Collector):
+    """Partitions held, records unfinished, bytes that the broker has not reported yet (of a stage that writes any)."""
+
+    def __init__(self, feed: Feed, publisher: Publisher | None, registry: CollectorRegistry) -> None:
         self._feed, self._publisher = feed, publisher
         registry.register(self)
 
@@ -30,6 +57,7 @@ class StageCollector(Collector):
         tracker = self._feed.tracker
         yield GaugeMetricFamily("pipeline_partitions", "Partitions held.", value=len(tracker.partitions))
         yield GaugeMetricFamily("pipeline_unfinished", "Records read and not finished.", value=tracker.unfinished)
-        yield GaugeMetricFamily(
-            "pipeline_unreported_bytes", "Written, not yet durable.", value=self._publisher.unreported_bytes
-        )
+        if self._publisher is not None:
+            yield GaugeMetricFamily(
+                "pipeline_unreported_bytes", "Written, not yet durable.", value=self._publisher.unreported_bytes
+            )

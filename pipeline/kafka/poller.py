@@ -18,7 +18,7 @@ from threading import Thread
 from typing import Any, TypeVar, cast
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
+from confluent_kafka import OFFSET_STORED, Consumer, KafkaError, KafkaException, Message, TopicPartition
 
 from pipeline.errors import Fenced, PipelineError, Unreachable
 from pipeline.faults import Faults, Point
@@ -245,6 +245,8 @@ class Poller:
         self._came_back |= self._paused & frozenset(names)
         self.member = ""  # it may be another one now
         self._in_loop(self._owner.take(names))
+        if starts := self._source.starts(names):
+            self._consumer.incremental_assign(_offsets({name: starts.get(name, OFFSET_STORED) for name in names}))
 
     def _on_revoke(self, _consumer: Consumer, partitions: list[TopicPartition]) -> None:
         names = _of(partitions)

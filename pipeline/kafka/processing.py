@@ -4,22 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable, Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from itertools import chain
 
 import structlog
 
 from pipeline.errors import Unreachable
+from pipeline.flow.history import Entry, Position
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.feed import Batch
 from pipeline.kafka.publisher import Publisher
-from pipeline.kafka.tracker import Progress
-from pipeline.ports import Outgoing, Record, Work
+from pipeline.kafka.tracker import Partition, Progress
+from pipeline.ports import Log, Outgoing, Record, Work
+from pipeline.workers.living import Tenants, kept, removed_in, tenant_of
+from pipeline.workers.recorder import Projection
 
 UNFINISHED = 10_000
 """Records that a stage of this kind works on at the same time, at most; most of them only wait."""
 _RETRY_S = 0.5
+_LATE_S = 5.0
+_LATE = f"the delivery log's database has not taken a batch for {_LATE_S:g} s"
 _log = structlog.get_logger()
 
 Fail = Callable[[BaseException], None]
@@ -166,3 +171,107 @@ class Doing:
             work.end()
             self.unfinished.release()
             del self.tasks[work]
+
+
+@dataclass(frozen=True, slots=True)
+class _Started:
+    """A record that is being recorded, and what the log is to hold of it."""
+
+    record: Record
+    progress: Progress
+    entry: Entry | None
+
+    def goes_on(self) -> bool:
+        """Whether the record is still this process's; if not, it is now as if it had not been started."""
+        if self.progress.closed:
+            self.progress.answered()
+            self.progress.end(self.record.offset)
+        return not self.progress.closed
+
+
+@dataclass(slots=True)
+class Recording:
+    """For a worker that says what the log holds of a record: a batch is one transaction, and finished when that is.
+
+    While the database does not answer the stage waits, and `waiting` says so; what it has of a partition that is given
+    up meanwhile is left to the next owner. A batch that is written twice is as if it had been written once.
+
+    With `tenants`, what is no living tenant's is left out; what is read of one that is not known yet is judged by a
+    view as new as the broker.
+    """
+
+    projection: Projection
+    log: Log
+    learn: Learning
+    tenants: Tenants | None = None
+    waiting: str | None = None
+    recorded: int = 0
+    writing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    async def __call__(self, batch: Batch) -> None:
+        """Return when the batch has been written, or nothing of it is to be written here any more."""
+        for value in (self.projection.value, self.projection.inside):
+            await self.learn.schemas_of([value(record) for record, _ in batch])
+        async with self.writing:
+            await self._record(batch)
+
+    async def settled(self) -> None:
+        """What has been judged before now is written."""
+        async with self.writing:
+            return
+
+    async def _record(self, batch: Batch) -> None:
+        started = [
+            _Started(record, progress, self.projection(record))
+            for record, progress in batch
+            if progress.start(record.offset)
+        ]
+        if self.tenants is not None:
+            started = await self._of_the_living(started, self.tenants)
+        while started and not await self._written(started):
+            await asyncio.sleep(_RETRY_S)
+            started = [one for one in started if one.goes_on()]
+        self.waiting = None
+        for one in started:
+            one.progress.finish(one.record.offset)
+
+    async def _of_the_living(self, started: list[_Started], tenants: Tenants) -> list[_Started]:
+        for one in started:
+            if (tenant := removed_in(one.entry)) is not None:
+                tenants.was_removed(tenant)
+        if any(_is_unknown(one.entry, tenants) for one in started):
+            await tenants.newest()
+            started = [one for one in started if one.goes_on()]
+        return [
+            one if one.entry is None else replace(one, entry=kept(one.entry, one.record.timestamp_ms, tenants))
+            for one in started
+        ]
+
+    async def _written(self, started: Sequence[_Started]) -> bool:
+        entries = [one.entry for one in started if one.entry is not None]
+        late = asyncio.get_running_loop().call_later(_LATE_S, self._waits, _LATE)
+        try:
+            await asyncio.to_thread(self.log.write, entries, _positions(started))
+        except Unreachable as error:
+            self._waits(str(error))
+            return False
+        finally:
+            late.cancel()
+        self.recorded += len(entries)
+        return True
+
+    def _waits(self, reason: str) -> None:
+        if self.waiting is None:
+            _log.warning("waiting", reason=reason)
+        self.waiting = reason
+
+
+def _is_unknown(entry: Entry | None, tenants: Tenants) -> bool:
+    tenant = None if entry is None else tenant_of(entry)
+    return tenant is not None and tenants.since_ms(tenant) is None
+
+
+def _positions(started: Iterable[_Started]) -> list[Position]:
+    """Where each partition has been read up to: its records come in order, and those before have been written."""
+    reached: dict[Partition, int] = {(one.record.topic, one.record.partition): one.record.offset for one in started}
+    return [Position(topic, partition, offset + 1) for (topic, partition), offset in reached.items()]

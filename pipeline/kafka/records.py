@@ -162,6 +162,7 @@ def to_subscription(v: Plain) -> Subscription:
         headers=_to_sealed(v["headers"]),
         client_certificate=_to_sealed(v["client_certificate"]),
         filter=v["filter"],
+        projection=v["projection"],
         rate=v["rate"],
         max_in_flight=v["max_in_flight"],
         generation=v["generation"],
@@ -185,6 +186,7 @@ def from_subscription(s: Subscription) -> Plain:
         "headers": _from_sealed(s.headers),
         "client_certificate": _from_sealed(s.client_certificate),
         "filter": s.filter,
+        "projection": s.projection,
         "rate": s.rate,
         "max_in_flight": s.max_in_flight,
         "generation": s.generation,
@@ -206,6 +208,7 @@ def to_tenant(v: Plain) -> Tenant:
         data_key=_to_sealed(v["data_key"]),
         created_ms=v["created"],
         updated_ms=v["updated"],
+        validation=v["validation"],
     )
 
 
@@ -218,6 +221,7 @@ def from_tenant(t: Tenant) -> Plain:
         "plan": t.plan,
         "programs": t.programs,
         "limits": dict(t.limits),
+        "validation": t.validation,
     }
     return {**own, "data_key": _from_sealed(t.data_key), "created": t.created_ms, "updated": t.updated_ms}
 
@@ -237,6 +241,7 @@ def to_endpoint_state(v: Plain) -> EndpointState:
         reserved_until_ms=v["reserved_until"],
         capacity=v["capacity"],
         last_verdict=v["last_verdict"],
+        tested_ms=v["tested"],
         time_ms=v["time"],
     )
 
@@ -256,6 +261,7 @@ def from_endpoint_state(s: EndpointState) -> Plain:
         "reserved_until": s.reserved_until_ms,
         "capacity": s.capacity,
         "last_verdict": s.last_verdict,
+        "tested": s.tested_ms,
         "time": s.time_ms,
     }
 

@@ -29,6 +29,7 @@ SUBJECTS: Mapping[str, str] = {
     "deliveries-value": "delivery",
     "retry-dlq-value": "dead_letter",
     "attempts-value": "attempt",
+    "audit-value": "audit",
 }
 """Subject → schema, one each (the tiers and `deliveries-replay` carry deliveries, by the id of `deliveries-value`)."""
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable, Collection, Mapping
+from collections.abc import Awaitable, Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -27,15 +27,18 @@ noticed too."""
 class Source:
     """What a feed reads, as a member of which group, under which instance id.
 
-    `ask` runs in the poller's thread after every poll; `paused` says which partitions not to read at present. A topic
-    that begins with `^` is a pattern. `properties` are the consumer's own. `share` is how many records of one
-    partition the stage has at the same time, at most; 0: all that are read. `give_up` is called, in the event loop, for
-    partitions that are about to go: it hands over what is still in flight, and returns within a few seconds.
+    `starts` runs in the poller's thread when partitions have been assigned: where those of them are to be read from
+    that are not to go on at the group's offset. `ask` runs there after every poll; `paused` says which partitions not
+    to read at present. A topic that begins with `^` is a pattern. `properties` are the consumer's own. `share` is how
+    many records of one partition the stage has at the same time, at most; 0: all that are read. `give_up` is called, in
+    the event loop, for partitions that are about to go: it hands over what is still in flight, and returns within a few
+    seconds.
     """
 
     group: str
     instance: str
     topics: tuple[str, ...]
+    starts: Callable[[Sequence[Partition]], Mapping[Partition, int]] = lambda _: {}
     ask: Callable[[], dict[Partition, int]] = dict
     paused: Callable[[], frozenset[Partition]] = frozenset
     properties: Mapping[str, object] = field(default_factory=dict)

@@ -10,13 +10,14 @@ import structlog
 
 from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import Reason
+from pipeline.flow.filters import Content, content
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.states import EndpointStates
 from pipeline.kafka.table import Table
 from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
 from pipeline.ports import Tenancy
-from pipeline.profiles import PROFILES, Profile
+from pipeline.profiles import PROFILES
 
 T = TypeVar("T")
 _log = structlog.get_logger()
@@ -30,13 +31,15 @@ class ViewSubscribers:
 
     A webhook that failures have disabled wants nothing: its events stay in the log.
 
-    `unreadable` has the records that were met and could not be read, by topic and key, and why.
+    `unreadable` has the records that were met and could not be read, by topic and key, and why; `unusable` the webhooks
+    whose filter or projection this version cannot use.
     """
 
     def __init__(self, table: Table, codec: Codec) -> None:
         self._table, self._codec = table, codec
         self._known: OrderedDict[str, Tenancy] = OrderedDict()
         self.unreadable: dict[tuple[str, str], str] = {}
+        self.unusable: dict[str, str] = {}
         self.states = EndpointStates(table, codec)
         table.watch(self._forget)
 
@@ -67,10 +70,15 @@ class ViewSubscribers:
     @property
     def warning(self) -> str | None:
         """What an operator should know; None when all could be read."""
-        if not self.unreadable:
-            return self.states.warning
-        (topic, key), reason = next(iter(self.unreadable.items()))
-        return f"{len(self.unreadable)} control records cannot be read; one is {key} of {topic}: {reason}"
+        if self.unreadable:
+            (topic, key), reason = next(iter(self.unreadable.items()))
+            return f"{len(self.unreadable)} control records cannot be read; one is {key} of {topic}: {reason}"
+        if self.unusable:
+            key, reason = next(iter(self.unusable.items()))
+            return (
+                f"{len(self.unusable)} webhooks get nothing, and their events are dead letters; one is {key}: {reason}"
+            )
+        return self.states.warning
 
     def _tenant(self, tenant: str) -> Tenant | None:
         held = self._readable(TENANTS, tenant, self._codec.decode_tenant)
@@ -84,15 +92,26 @@ class ViewSubscribers:
         profile = PROFILES[tenant.profile]
         if profile.unmet(tenant):
             return Tenancy(tenant, profile, _Wanting([]))
-        matchers = self._matchers(tenant.id, profile)
+        webhooks = self._webhooks(tenant.id)
+        matchers = [(held.webhook, profile.compile_matcher(held)) for held in webhooks]
+        contents = {held.webhook: made for held in webhooks if (made := self._content(held)) is not None}
         keys = self._table.keys(SUBSCRIPTIONS, tenant.id)
         unreadable = tuple(key for key in keys if (SUBSCRIPTIONS, key) in self.unreadable)
-        return Tenancy(tenant, profile, _Wanting(matchers), unreadable)
+        return Tenancy(tenant, profile, _Wanting(matchers), unreadable, contents)
 
-    def _matchers(self, tenant: str, profile: Profile) -> list[tuple[str, Callable[[str], bool]]]:
+    def _webhooks(self, tenant: str) -> list[Subscription]:
+        """Those that want anything now."""
         every = (self._webhook(key) for key in self._table.keys(SUBSCRIPTIONS, tenant))
-        wanted = (held for held in every if held is not None and held.active and not self.states.disable(held))
-        return [(held.webhook, profile.compile_matcher(held)) for held in wanted]
+        return [held for held in every if held is not None and held.active and not self.states.disable(held)]
+
+    def _content(self, webhook: Subscription) -> Content | None:
+        """One that cannot be used is told of; the router says so of each event that it would have to judge."""
+        made = content(webhook)
+        fault = made.fault if made is not None else None
+        if fault is not None and self.unusable.get(webhook.path) != fault:
+            self.unusable[webhook.path] = fault
+            _log.error("what a webhook wants cannot be told", webhook=webhook.path, reason=fault)
+        return made
 
     def _late(self, tenant: str) -> bool:
         return any(self.states.late(key) for key in self._table.keys(SUBSCRIPTIONS, tenant))
@@ -125,6 +144,8 @@ class ViewSubscribers:
         if topic == ENDPOINT_STATE and not (tenant in self._known and self.states.switched(key)):
             return
         self.unreadable.pop((topic, key), None)
+        if topic == SUBSCRIPTIONS:
+            self.unusable.pop(key, None)
         self._known.pop(tenant, None)
 
 

@@ -22,11 +22,14 @@ EVENTS, DELIVERIES, DELIVERIES_REPLAY = "events", "deliveries", "deliveries-repl
 ATTEMPTS, DEAD_LETTERS, CLOCK = "attempts", "retry-dlq", "clock"
 SUBSCRIPTIONS, TENANTS, KEYS, ENDPOINT_STATE = "subscriptions", "tenants", "keys", "endpoint-state"
 CANCELS, WEBHOOK_TESTS, REPLAYS, REPLAY_PROGRESS = "cancels", "webhook-tests", "replays", "replay-progress"
+AUDIT = "audit"
+CONTROL_TOPICS = (SUBSCRIPTIONS, TENANTS, KEYS, WEBHOOK_TESTS, CANCELS)
+"""What the API writes and sees in its own view."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
     "pipeline-router": (EVENTS,),
     "pipeline-sender": (DELIVERIES,),
-    "pipeline-recorder": (EVENTS, DELIVERIES, ATTEMPTS, DEAD_LETTERS),
+    "pipeline-recorder": (EVENTS, DELIVERIES, ATTEMPTS, DEAD_LETTERS, AUDIT),
     "pipeline-replayer": (REPLAYS,),
 }
 """Which group reads which topics; the delay role's group reads every tier and `deliveries-replay` as well."""
@@ -52,7 +55,12 @@ class Topic:
     partitions: int | None = None
 
 
-_COMPACTED = {"cleanup.policy": "compact", "min.cleanable.dirty.ratio": "0.1", "segment.ms": str(_DAY_MS)}
+_COMPACTED = {
+    "cleanup.policy": "compact",
+    "min.cleanable.dirty.ratio": "0.1",
+    "max.compaction.lag.ms": str(_DAY_MS),  # what has been removed is gone then, however little else is written
+    "segment.ms": str(_DAY_MS),
+}
 _KEPT = {"retention.ms": "-1", "retention.bytes": "-1", "max.message.bytes": str(4 * _MIB)}
 _APPEND_TIME = {"message.timestamp.type": "LogAppendTime"}
 
@@ -71,6 +79,7 @@ def catalogue(ladder: Ladder) -> tuple[Topic, ...]:
         *waits,
         Topic(DEAD_LETTERS, {"retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(8 * _MIB)}),
         Topic(ATTEMPTS, {"retention.ms": str(30 * _DAY_MS), "max.message.bytes": str(4 * _MIB)}),
+        Topic(AUDIT, {"retention.ms": str(365 * _DAY_MS)}, partitions=1),
     )
 
 
@@ -106,7 +115,7 @@ def create(settings: Settings, partitions: int, replication: int) -> list[str]:
     ours = {name: there[name] for name in known(settings, there)}
     new = {topic.name: topic.partitions or partitions for topic in missing} | _empty(client, ours)
     for group, read in groups(new).items():
-        if not (group == DELAY_GROUP and _at_work(client, group)):
+        if not (group == DELAY_GROUP and members(client, group)):
             _start(settings, group, [(name, number) for name in read if name in new for number in range(new[name])])
     return [topic.name for topic in missing]
 
@@ -134,9 +143,9 @@ def _start(settings: Settings, group: str, partitions: Iterable[Partition]) -> N
         offsets.commit({partition: 0 for partition in partitions if partition not in held})
 
 
-def _at_work(client: AdminClient, group: str) -> bool:
-    """Whether the group has members: nobody else may set its offsets then."""
-    return bool(client.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)[group].result().members)
+def members(client: AdminClient, group: str) -> int:
+    """How many members the group has: while there are any, nobody else may set its offsets."""
+    return len(client.describe_consumer_groups([group], request_timeout=_TIMEOUT_S)[group].result().members)
 
 
 def unbegun(settings: Settings) -> tuple[str, ...]:

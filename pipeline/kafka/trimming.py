@@ -38,6 +38,15 @@ class Rule:
     aged: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Trimmed:
+    """What has become of the topics: records that each has lost; records old enough to go that wait for a group."""
+
+    removed: Mapping[str, int]
+    held: Mapping[tuple[str, str], int]
+    """By topic and group."""
+
+
 def rules(there: Iterable[str]) -> dict[str, Rule]:
     """The rule of each topic that is trimmed, given the topics that there are."""
     readers = tuple(group for group, read in topics.GROUPS.items() if topics.DELIVERIES in read)
@@ -54,6 +63,8 @@ class Trimming:
     def __init__(self, settings: Settings, clock: BrokerClock) -> None:
         config: dict[str, Any] = client_config(settings)
         self._settings, self._client, self._clock = settings, AdminClient(config), clock
+        self.warning: str | None = None
+        """What stays on the disk because nobody reads it; None if nothing does."""
 
     async def run(self) -> NoReturn:
         """Until cancelled; while Kafka does not answer nothing is removed."""
@@ -61,15 +72,16 @@ class Trimming:
             await asyncio.sleep(_EVERY_S)
             now_ms = self._clock.now_ms() if self._clock.known else None
             try:
-                removed = await asyncio.to_thread(self._once, now_ms)
+                trimmed = await asyncio.to_thread(self._once, now_ms)
             except Unreachable as error:
                 _log.warning("not trimmed", reason=str(error))
                 await asyncio.to_thread(learn_leaders, self._client)
             else:
-                for topic, count in removed.items():
+                self.warning = _warning(trimmed.held)
+                for topic, count in trimmed.removed.items():
                     _log.info("trimmed", topic=topic, records=count)
 
-    def _once(self, now_ms: float | None) -> Mapping[str, int]:
+    def _once(self, now_ms: float | None) -> Trimmed:
         try:
             there = self._client.list_topics(timeout=_TIMEOUT_S).topics
         except KafkaException as error:
@@ -83,17 +95,19 @@ def trim(
     ruled: Mapping[str, Rule],
     now_ms: float | None,
     kept_as: str = topics.EVENTS,
-) -> Mapping[str, int]:
-    """Remove what the rules allow; how many records each topic has lost. Blocks. Raises `Unreachable`.
+) -> Trimmed:
+    """Remove what the rules allow. Blocks. Raises `Unreachable`.
 
     `now_ms` is the broker's time; None where it is not known. `kept_as` is the topic whose retention is the age.
     """
     try:
         partitions = partitions_of(client, ruled)
         commits = {group: committed(settings, group, partitions) for group in _groups(ruled)}
-        limits = _limits(ruled, commits, partitions, _old(client, ruled, partitions, now_ms, kept_as))
-        firsts = offsets(client, limits, OffsetSpec.earliest())
-        return _removed(client, {p: limit for p, limit in limits.items() if limit > firsts[p]}, firsts)
+        old = _old(client, ruled, partitions, now_ms, kept_as)
+        limits = _limits(ruled, commits, partitions, old)
+        firsts = offsets(client, {*limits, *old}, OffsetSpec.earliest())
+        removed = _removed(client, {p: limit for p, limit in limits.items() if limit > firsts[p]}, firsts)
+        return Trimmed(removed, _held(ruled, commits, old, firsts))
     except (KafkaException, TimeoutError) as error:
         raise unanswered(error) from error
 
@@ -126,6 +140,28 @@ def _limits(
         if rule.groups and len(known) == len(bounds):
             limits[partition] = min(known)
     return limits
+
+
+def _held(
+    ruled: Mapping[str, Rule],
+    commits: Mapping[str, Mapping[Partition, int]],
+    old: Mapping[Partition, int],
+    firsts: Mapping[Partition, int],
+) -> Counter[tuple[str, str]]:
+    """How many records of a topic are old enough to go and have not been read by a group."""
+    count: Counter[tuple[str, str]] = Counter()
+    for partition, end in old.items():
+        for group in ruled[partition[0]].groups:
+            count[partition[0], group] += max(end - max(commits[group].get(partition, 0), firsts[partition]), 0)
+    return +count
+
+
+def _warning(held: Mapping[tuple[str, str], int]) -> str | None:
+    told = [
+        f"{count} records of {topic} are old enough to be removed and stay, because {group} has not read them"
+        for (topic, group), count in held.items()
+    ]
+    return "; ".join(told) or None
 
 
 def _removed(client: AdminClient, limits: Mapping[Partition, int], firsts: Mapping[Partition, int]) -> Counter[str]:

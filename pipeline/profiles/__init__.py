@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from pipeline.profiles._catalogue import Catalogue, Component, EventType, Matcher
 from pipeline.profiles._examples import Example, examples
 from pipeline.profiles._profile import FormField, Precondition, Profile, Refusals
-from pipeline.profiles._request import MASK, USER_AGENT, Prepared, masked_headers
+from pipeline.profiles._request import MASK, USER_AGENT, Prepared, masked_headers, without_echo
 from pipeline.profiles._retry import RetryRule, retry_after_ms
 from pipeline.profiles._scheme import RANDOM_BYTES, Scheme, SecretField, mask
 from pipeline.profiles.bugbounty import BUGBOUNTY
@@ -54,4 +54,5 @@ __all__ = [
     "mask",
     "masked_headers",
     "retry_after_ms",
+    "without_echo",
 ]

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable, Mapping
-from datetime import UTC, datetime, timedelta
-from functools import lru_cache
 
 import orjson
 
 from pipeline.flow.event import Event
 from pipeline.flow.subscription import Tenant
+from pipeline.flow.times import iso_milliseconds, iso_seconds
 
 Renderer = Callable[[Event, Tenant, str], bytes]
 """Makes the body from an event, its tenant and the delivery's id."""
 
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _GREGORIAN_100NS = 0x01B2_1DD2_1381_4000
 """From 15 October 1582, where a version-1 UUID's clock begins, to 1970, in steps of 100 ns (RFC 9562, section 5.1)."""
 
@@ -72,18 +70,6 @@ def time_uuid(time_ms: int, seed: str) -> str:
     clock = 0x8000 | int.from_bytes(noise[:2]) & 0x3FFF
     node = int.from_bytes(noise[2:8]) | 1 << 40
     return f"{ticks & 0xFFFFFFFF:08x}-{ticks >> 32 & 0xFFFF:04x}-{high:04x}-{clock:04x}-{node:012x}"
-
-
-def iso_milliseconds(time_ms: int) -> str:
-    """`2025-11-05T10:30:00.250Z` of milliseconds since the epoch."""
-    seconds, rest = divmod(time_ms, 1000)
-    return f"{iso_seconds(seconds)[:-1]}.{rest:03d}Z"
-
-
-@lru_cache(maxsize=4096)
-def iso_seconds(time_s: int) -> str:
-    """`2025-11-05T10:30:00Z` of seconds since the epoch. Remembered, as events come many to a second."""
-    return (_EPOCH + timedelta(seconds=time_s)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def _text(value: str) -> str:

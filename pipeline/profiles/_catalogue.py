@@ -6,6 +6,9 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
+from typing import Any
+
+from pipeline.profiles._schemas import ANYTHING, Schema, whole
 
 Matcher = Callable[[str], bool]
 """Says whether a webhook wants an event of this type."""
@@ -13,11 +16,12 @@ Matcher = Callable[[str], bool]
 
 @dataclass(frozen=True, slots=True)
 class EventType:
-    """One kind of event: `name` is its code on the wire, `title` what people read."""
+    """One kind of event: `name` is its code on the wire, `title` what people read, `data` the schema of its data."""
 
     name: str
     title: str
     description: str = ""
+    data: Schema = field(default_factory=lambda: ANYTHING, compare=False)
 
     @property
     def example(self) -> str:
@@ -54,6 +58,11 @@ class Catalogue:
     def knows(self, name: str) -> bool:
         """Whether the product has events of this type."""
         return name in self.by_name or (self.pattern is not None and self.pattern.fullmatch(name) is not None)
+
+    def schema(self, name: str) -> dict[str, Any]:
+        """The JSON Schema of the data of events of this type; of one that is not listed it may be anything."""
+        kind = self.by_name.get(name)
+        return whole(kind.data if kind else ANYTHING)
 
     def matcher(self, events: Iterable[str], components: Iterable[str] = ()) -> Matcher:
         """What a webhook wants, ready to be asked often: exact types, `prefix*`, `*`, types of whole components."""

@@ -31,7 +31,9 @@ class FormField:
 
     name: str
     label: str
-    kind: Literal["text", "url", "events", "secret", "password"] = "text"
+    kind: Literal[
+        "text", "url", "events", "secret", "password", "number", "integer", "headers", "expression", "pem"
+    ] = "text"
     required: bool = False
     help: str = ""
     section: str = ""
@@ -95,7 +97,8 @@ class Profile:
     `body` renders an event for its tenant and the delivery's id, purely. `rules` are what an event must be beyond JSON.
     `schemes` are the ways to authenticate, the default first. `acknowledged` are the statuses that mean delivered.
     `default_events` are the events of a webhook that names none; where there are none, it must name some;
-    `chooses_events` says whether it may name any at all.
+    `chooses_events` says whether it may name any at all. `projects` says whether it may choose what of an event's data
+    it gets: where a product's page promises it whole, it may not.
     """
 
     name: str
@@ -111,6 +114,7 @@ class Profile:
     rules: tuple[Rule, ...] = ()
     default_events: tuple[str, ...] = ()
     chooses_events: bool = True
+    projects: bool = False
     name_required: bool = False
     max_webhooks: int | None = None
     https_only: bool = False

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
+import base64
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
 from importlib.metadata import version
 
-from pipeline.flow.deliver import ClientCertificate, Delivery, OutgoingRequest
+from pipeline.flow.deliver import ClientCertificate, Delivery, Outcome, OutgoingRequest
 from pipeline.profiles._scheme import Headers, Signer
 
 USER_AGENT = f"WebhookPipeline/{version('webhook-pipeline')}"
@@ -15,6 +17,9 @@ MASK = "***"
 
 OURS = (*(name for name, _ in ALWAYS), "webhook-id", "webhook-timestamp")
 """The headers of every request, whatever the product."""
+_SIGNATURES = frozenset({"webhook-signature"})
+"""Masked where headers are shown, but worth nothing to anybody."""
+_MASKED_FROM = 6
 _SHOWN = frozenset(
     (
         *(name.lower() for name in OURS),
@@ -67,3 +72,45 @@ def masked_headers(headers: Headers) -> Headers:
     A customer's own header may hold a token under any name, so what may be shown is listed, not what may not.
     """
     return tuple([header if header[0].lower() in _SHOWN else (header[0], MASK) for header in headers])
+
+
+def without_echo(outcome: Outcome, headers: Headers) -> Outcome:
+    """The outcome without what the endpoint repeats of the secrets in `headers`, those of its request.
+
+    Some endpoints answer with all that they were sent. Values of fewer than 6 characters are let be: masking them would
+    tear innocent words.
+    """
+    told = [one for value in _secret_values(headers) if len(value) >= _MASKED_FROM for one in _spellings(value)]
+    if not any(one.encode() in outcome.body or any(one in text for _, text in outcome.headers) for one in told):
+        return outcome
+    body, kept = outcome.body, outcome.headers
+    for one in sorted(told, key=len, reverse=True):
+        body = body.replace(one.encode(), MASK.encode())
+        kept = tuple((name, text.replace(one, MASK)) for name, text in kept)
+    return replace(outcome, headers=kept, body=body)
+
+
+def _secret_values(headers: Headers) -> Iterator[str]:
+    for name, value in headers:
+        if name.lower() in _SHOWN or name.lower() in _SIGNATURES:
+            continue
+        yield value
+        _, blank, token = value.partition(" ")
+        if blank and name.lower() == "authorization":
+            yield token
+            yield from _basic(token)
+
+
+def _basic(token: str) -> Iterator[str]:
+    """Of HTTP Basic what is encoded in it: an endpoint may tell it in the open."""
+    try:
+        account = base64.b64decode(token, validate=True).decode()
+    except ValueError:
+        return
+    yield account
+    yield account.partition(":")[2]
+
+
+def _spellings(value: str) -> set[str]:
+    """As it is, and as JSON writes it."""
+    return {value, json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1]}

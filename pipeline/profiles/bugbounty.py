@@ -6,14 +6,20 @@ from pipeline.profiles import _retry
 from pipeline.profiles._body import type_timestamp_data
 from pipeline.profiles._catalogue import Catalogue, Component, EventType
 from pipeline.profiles._profile import FormField, Profile, ProgramsAtLeast, Refusals
+from pipeline.profiles._schemas import INTEGER, NUMBER, STRING, each, record
 from pipeline.profiles._signing import StandardWebhooks
+
+_OF_REPORT = {**each(STRING, "report_id program title severity"), "cvss": NUMBER}
+_SUBMITTED = record("report_id", _OF_REPORT, each(STRING, "researcher submitted_at url"))
+_ASSESSED = record("report_id", _OF_REPORT, each(STRING, "assessment triager assessed_at"))
+_COMMENT = record("report_id", each(STRING, "report_id author body created_at"), comment_id=INTEGER)
 
 _REPORT = Component(
     "Report",
     (
-        EventType("report.created", "New report", "A new report has been submitted."),
-        EventType("comment.created", "Comment", "A new comment has been submitted."),
-        EventType("report.assessed", "Triage assessment", "The report has been assessed by triagers."),
+        EventType("report.created", "New report", "A new report has been submitted.", _SUBMITTED),
+        EventType("comment.created", "Comment", "A new comment has been submitted.", _COMMENT),
+        EventType("report.assessed", "Triage assessment", "The report has been assessed by triagers.", _ASSESSED),
     ),
 )
 

@@ -11,12 +11,15 @@ from pipeline.profiles._credentials import Basic, Nothing
 from pipeline.profiles._profile import FormField, Profile, Refusals
 from pipeline.profiles._retry import RetryRule, waits
 from pipeline.profiles._rules import data_is_resource
+from pipeline.profiles._schemas import INTEGER, STRING, exactly
+
+_RESOURCE = exactly(resourceId=INTEGER, path=STRING)
 
 _REPORT = Component(
     "Report",
     (
-        EventType("report.created", "An Inspection report is uploaded"),
-        EventType("report.file_ready", "An Inspection report file is ready to view"),
+        EventType("report.created", "An Inspection report is uploaded", data=_RESOURCE),
+        EventType("report.file_ready", "An Inspection report file is ready to view", data=_RESOURCE),
     ),
 )
 _BASIC = "Basic Authentication"

@@ -30,4 +30,5 @@ STANDARD = Profile(
     schemes=(StandardWebhooks(),),
     body=type_timestamp_data,
     retry=_retry.STANDARD,
+    projects=True,
 )

@@ -11,53 +11,49 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Generic, TypeVar
+from typing import TypeVar
 
 import structlog
 
 from pipeline.errors import Undecodable, Unreachable
+from pipeline.flow.access import ApiKey
 from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription, Tenant
+from pipeline.flow.trials import WebhookTest
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.states import EndpointStates
-from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import ENDPOINT_STATE, KEYS, SUBSCRIPTIONS, TENANTS, WEBHOOK_TESTS
+from pipeline.kafka.trials import WebhookTests
+from pipeline.store.pages import Page, Place
 from pipeline.store.targets import View, not_ours
 
 _log = structlog.get_logger()
-T = TypeVar("T", Tenant, Subscription)
-Place = tuple[int, str]
-"""Where a record stands in its list: minus the time of its making, then its id. What follows a place is older."""
-
+T = TypeVar("T", Tenant, Subscription, ApiKey)
 _ORDERS = 1_000
 """For how many tenants the order of their webhooks is kept."""
 
 
-@dataclass(frozen=True, slots=True)
-class Page(Generic[T]):
-    """Some of a list; `next` is the place after which it goes on, None at its end."""
-
-    items: tuple[T, ...]
-    next: Place | None
-
-
 @dataclass(slots=True)
-class _Order:
-    """The ids of a list in order, kept so as they come and go."""
+class Order:
+    """The ids of a list, newest first, kept so as they come and go."""
 
     places: list[Place] = field(default_factory=list)
     made: dict[str, int] = field(default_factory=dict)
 
     def put(self, key: str, created_ms: int) -> None:
+        """The record of that id is there, made then."""
         if self.made.get(key) != created_ms:
             self.drop(key)
             self.made[key] = created_ms
             insort(self.places, (-created_ms, key))
 
     def drop(self, key: str) -> None:
+        """It is there no more."""
         if (created_ms := self.made.pop(key, None)) is not None:
             del self.places[bisect_left(self.places, (-created_ms, key))]
 
     def after(self, place: Place | None, limit: int) -> list[Place]:
+        """What follows a place (None: the first ones)."""
         start = 0 if place is None else bisect_left(self.places, (place[0], place[1] + "\0"))
         return self.places[start : start + limit]
 
@@ -71,13 +67,14 @@ class Directory:
     def __init__(self, view: View, codec: Codec) -> None:
         self._view, self._codec = view, codec
         self._states = EndpointStates(view, codec)
-        self._tenants: _Order | None = None
-        self._webhooks: OrderedDict[str, _Order] = OrderedDict()
+        self._tests = WebhookTests(view, codec)
+        self._tenants: Order | None = None
+        self._webhooks: OrderedDict[str, Order] = OrderedDict()
         view.watch(self._changed)
 
     async def learn(self) -> None:
         """Know the schemas of all records that are there, older versions' too. Raises `Unreachable`."""
-        for topic in (TENANTS, SUBSCRIPTIONS):
+        for topic in (TENANTS, SUBSCRIPTIONS, KEYS, WEBHOOK_TESTS):
             records = (self._view.get(topic, key) for key in self._view.keys(topic))
             await self._codec.learn(not_ours(self._codec, records))
 
@@ -95,7 +92,7 @@ class Directory:
         """The tenants that follow a place, newest first."""
         if self._tenants is None:
             self._tenants = self._ordered(self._view.keys(TENANTS), self.tenant)
-        return _page(self._tenants, after, limit, self.tenant)
+        return page(self._tenants, after, limit, self.tenant)
 
     def webhooks(self, tenant: str, after: Place | None, limit: int) -> Page[Subscription]:
         """The tenant's webhooks that follow a place, newest first."""
@@ -105,11 +102,15 @@ class Directory:
             order = self._webhooks[tenant] = self._ordered(ids, lambda webhook: self.webhook(tenant, webhook))
             if len(self._webhooks) > _ORDERS:
                 self._webhooks.popitem(last=False)
-        return _page(order, after, limit, lambda webhook: self.webhook(tenant, webhook))
+        return page(order, after, limit, lambda webhook: self.webhook(tenant, webhook))
 
     def webhook_paths(self, tenant: str) -> Iterator[str]:
         """`tenant/webhook` of every webhook of the tenant."""
         return self._view.keys(SUBSCRIPTIONS, tenant)
+
+    def test(self, path: str) -> WebhookTest | None:
+        """The latest test of the configuration of `tenant/webhook`, if it was ever tested."""
+        return self._tests.of(path)
 
     async def states(self, paths: Sequence[str]) -> dict[str, EndpointState]:
         """What the senders know of the endpoints of these webhooks; those of which they know nothing are left out.
@@ -120,9 +121,9 @@ class Directory:
             await self._codec.learn(not_ours(self._codec, (self._view.get(ENDPOINT_STATE, path) for path in paths)))
         return {path: state for path in paths if (state := self._states.of(path)) is not None}
 
-    def _ordered(self, ids: Iterator[str], get: Callable[[str], T | None]) -> _Order:
-        held = [(record.created_ms, key) for key in ids if (record := _readable(get, key)) is not None]
-        return _Order(sorted((-created_ms, key) for created_ms, key in held), {key: made for made, key in held})
+    def _ordered(self, ids: Iterator[str], get: Callable[[str], T | None]) -> Order:
+        held = [(record.created_ms, key) for key in ids if (record := readable(get, key)) is not None]
+        return Order(sorted((-created_ms, key) for created_ms, key in held), {key: made for made, key in held})
 
     def _changed(self, topic: str, key: str) -> None:
         if topic not in (TENANTS, SUBSCRIPTIONS):
@@ -132,17 +133,14 @@ class Directory:
         if order is None:
             return
         record: Tenant | Subscription | None
-        if topic == TENANTS:
-            record = _readable(self.tenant, tenant)
-        else:
-            record = _readable(partial(self.webhook, tenant), webhook)
+        record = readable(self.tenant, tenant) if topic == TENANTS else readable(partial(self.webhook, tenant), webhook)
         if record is None:
             order.drop(webhook or tenant)
         else:
             order.put(webhook or tenant, record.created_ms)
 
 
-def _readable(get: Callable[[str], T | None], key: str) -> T | None:
+def readable(get: Callable[[str], T | None], key: str) -> T | None:
     """The record; None also for one that cannot be read: it must not take the others with it."""
     try:
         return get(key)
@@ -151,7 +149,8 @@ def _readable(get: Callable[[str], T | None], key: str) -> T | None:
         return None
 
 
-def _page(order: _Order, after: Place | None, limit: int, get: Callable[[str], T | None]) -> Page[T]:
+def page(order: Order, after: Place | None, limit: int, get: Callable[[str], T | None]) -> Page[T]:
+    """The records that follow a place."""
     places = order.after(after, limit + 1)
-    items = tuple(record for _, key in places[:limit] if (record := _readable(get, key)) is not None)
+    items = tuple(record for _, key in places[:limit] if (record := readable(get, key)) is not None)
     return Page(items, places[limit - 1] if len(places) > limit else None)

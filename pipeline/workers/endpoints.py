@@ -19,6 +19,7 @@ from pipeline.flow.deliver import Verdict
 from pipeline.flow.health import OPERATIONS, Change, EndpointState, HealthRule, operational_event
 from pipeline.flow.isolation import IN_FLIGHT, Lane, sleep_ms
 from pipeline.flow.subscription import Subscription
+from pipeline.flow.trials import WebhookTest, showing
 from pipeline.ports import Codec, Outgoing, Publisher, Work
 
 ENDPOINT_STATE, EVENTS = "endpoint-state", "events"
@@ -85,7 +86,8 @@ class Endpoint:
 class Endpoints:
     """All endpoints that this process sends to. Its calls take no time; only `wait` waits.
 
-    `clock` is the broker's time in milliseconds. `stored` says what the view of `endpoint-state` has of a webhook.
+    `clock` is the broker's time in milliseconds. `stored` says what the view of `endpoint-state` has of a webhook,
+    `tested` the latest test of the configuration of `tenant/webhook`.
     """
 
     def __init__(
@@ -97,9 +99,10 @@ class Endpoints:
         *,
         clock: Callable[[], float],
         stored: Callable[[Subscription], EndpointState | None],
+        tested: Callable[[str], WebhookTest | None] = lambda _: None,
     ) -> None:
         self._codec, self._publisher, self._rule, self._tier_ms = codec, publisher, rule, tier_ms
-        self._clock, self._stored = clock, stored
+        self._clock, self._stored, self._tested = clock, stored, tested
         self._known: OrderedDict[tuple[str, str], Endpoint] = OrderedDict()
         self._holding: dict[Endpoint, None] = {}
         self._touched: dict[Endpoint, None] = {}
@@ -154,6 +157,8 @@ class Endpoints:
         endpoint.lane.leave(now, now - duration_ms, max(duration_ms - self._lag_ms, 0.0), failed=failed)
         before = endpoint.state
         endpoint.state, change = self._rule.after(before, verdict, int(now))
+        if not failed:
+            self._note_success(endpoint)
         if endpoint.state is not before:
             self._touched[endpoint] = None
             if change is not None:
@@ -202,6 +207,12 @@ class Endpoints:
         for endpoint in [one for one in self._touched if one.written is None or one.written.time_ms + _WRITE_MS <= now]:
             del self._touched[endpoint]
             self._write(endpoint, now)
+
+    def _note_success(self, endpoint: Endpoint) -> None:
+        """A failed test's error shows until a delivery succeeds: who shows it must be told, of a healthy one too."""
+        test = showing(self._tested(endpoint.webhook.path), endpoint.webhook, endpoint.state)
+        if test is not None:
+            endpoint.state = replace(endpoint.state, tested_ms=test.time_ms)
 
     def _resolve(self, waiting: list[Waiting], turns: list[float]) -> None:
         for one, turn in zip(waiting, turns, strict=True):

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import Reason
 from pipeline.flow.deliver import Delivery, Origin, delivery_id
 from pipeline.flow.event import Event, fault
+from pipeline.flow.filters import Sight, Undecided
 from pipeline.ports import Codec, Outgoing, Record, Subscribers, Tenancy
 from pipeline.workers.carriage import FIRST, LIMIT
 from pipeline.workers.dead import Undertaker
 
 TOPIC = "deliveries"
+_NAMED = 5
+"""So many webhooks a dead letter names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,24 +47,29 @@ class Router:
             return [self.undertaker.bury(record, Reason.UNKNOWN_TENANT, f"tenant {event.tenant!r} is not known")]
         if refusal := tenancy.profile.refusal(event):
             return [self.undertaker.bury(record, *refusal)]
-        return [*self._deliveries(record, event, tenancy), *self._untold(record, tenancy)]
+        untold = [f"{key}: the webhook's record cannot be read" for key in tenancy.unreadable]
+        deliveries = list(self._deliveries(record, event, tenancy, untold))
+        return [*deliveries, *self._untold(record, untold)]
 
-    def _untold(self, record: Record, tenancy: Tenancy) -> list[Outgoing]:
-        """A webhook whose record cannot be read may want the event: that is not known, and must not be forgotten."""
-        if not tenancy.unreadable:
+    def _untold(self, record: Record, untold: list[str]) -> list[Outgoing]:
+        """A webhook that cannot be judged may want the event: that is not known, and must not be forgotten."""
+        if not untold:
             return []
-        detail = f"whether {', '.join(tenancy.unreadable)} wants it is not known: the webhook's record cannot be read"
+        detail = f"whether these want it is not known: {'; '.join(untold[:_NAMED])}"
+        if len(untold) > _NAMED:
+            detail += f"; and {len(untold) - _NAMED} more"
         return [self.undertaker.bury(record, Reason.UNDECODABLE, detail)]
 
-    def _deliveries(self, record: Record, event: Event, tenancy: Tenancy) -> Iterator[Outgoing]:
+    def _deliveries(self, record: Record, event: Event, tenancy: Tenancy, untold: list[str]) -> Iterator[Outgoing]:
+        """One for each webhook that wants the event; those of which that cannot be said are added to `untold`."""
         webhooks = tenancy.wanting(event.type)
         if not webhooks:
             return
         digest = hashlib.sha256(event.data.encode()).digest()
         origin = Origin(record.topic, record.partition, record.offset, self.subscribers.offset)
-        for webhook in webhooks:
+        for webhook, seen in _seen(webhooks, event, tenancy, untold):
             number = delivery_id(event, webhook, digest)
-            body = tenancy.profile.body(event, tenancy.tenant, number)
+            body = tenancy.profile.body(seen, tenancy.tenant, number)
             delivery = Delivery(
                 number, event.tenant, webhook, event.id, event.type, event.source, event.time_ms, body, 1, origin
             )
@@ -73,3 +81,15 @@ class Router:
             detail = f"the body for webhook {delivery.webhook} has {len(delivery.body)} bytes; a delivery holds {LIMIT}"
             return self.undertaker.bury(record, Reason.TOO_LARGE, detail)
         return out
+
+
+def _seen(webhooks: Iterable[str], event: Event, tenancy: Tenancy, untold: list[str]) -> Iterator[tuple[str, Event]]:
+    """Each webhook that wants the event by its content too, and the event as it gets it."""
+    sight = Sight(event)
+    for webhook in webhooks:
+        content = tenancy.contents.get(webhook)
+        seen = event if content is None else sight.through(content)
+        if isinstance(seen, Undecided):
+            untold.append(f"{event.tenant}/{webhook}: {seen.reason}")
+        elif seen is not None:
+            yield webhook, seen

@@ -12,7 +12,7 @@ from pipeline.flow.deadletter import Reason
 from pipeline.flow.deliver import Answers, Attempt, Dead, Delivery, Done, Next, Outcome, Retry, Skipped, Verdict, fault
 from pipeline.flow.retry import Ladder
 from pipeline.ports import Client, Clock, Codec, Outgoing, Publisher, Record, Target, Targets, Work
-from pipeline.profiles import masked_headers
+from pipeline.profiles import masked_headers, without_echo
 from pipeline.workers.carriage import carried, to_headers
 from pipeline.workers.dead import Undertaker
 from pipeline.workers.endpoints import Endpoint, Endpoints
@@ -35,7 +35,8 @@ class Sender:
     is the carrier's to cause, or the next owner's. A record that is not released is read again by the next owner.
 
     `random` gives a number in [0, 1); `on_attempt` is told of every attempt; `catch_up` reads what other processes may
-    have written to that partition of `attempts` since it was taken over.
+    have written to that partition of `attempts` since it was taken over; `cancelled` says of a delivery's id and round
+    whether somebody has stopped it.
     """
 
     codec: Codec
@@ -50,6 +51,7 @@ class Sender:
     random: Callable[[], float]
     on_attempt: Callable[[Attempt], None]
     catch_up: Callable[[int], Awaitable[None]]
+    cancelled: Callable[[str, str], bool] = lambda _delivery, _round: False
 
     async def __call__(self, record: Record, work: Work) -> None:
         """Work on a record until it is released, or is another's to finish.
@@ -83,7 +85,7 @@ class Sender:
 
     async def _attempt(self, copy: Copy) -> None:
         try:
-            target = self._active(copy) or await self._newer(copy)
+            target = None if self.cancelled(*copy.round) else self._active(copy) or await self._newer(copy)
         except Undecodable as error:
             await self._set_aside(copy, error)
             return
@@ -96,6 +98,9 @@ class Sender:
         elif (slot_ms := await self._turn_of(copy, endpoint)) or not copy.work.open:
             await self._postpone(copy, endpoint, slot_ms)
             return
+        elif self.cancelled(*copy.round):  # while it waited for its turn
+            self.endpoints.give_back(endpoint)
+            attempt = _skipped(copy, self.clock())
         else:
             attempt = await self._sent(copy, target, endpoint)
         copy.work.answered()
@@ -175,7 +180,8 @@ class Sender:
         then = target.profile.next_step(
             verdict, outcome, copy.delivery.attempt, jitter=self.random(), now_ms=self.clock(), ladder=self.ladder
         )
-        return _written_down(copy, started_ms, masked_headers(request.headers), outcome, verdict=verdict, then=then)
+        shown, said = masked_headers(request.headers), without_echo(outcome, request.headers)
+        return _written_down(copy, started_ms, shown, said, verdict=verdict, then=then)
 
     async def _carry_out(self, copy: Copy, then: Next, attempt: Attempt | None) -> None:
         match then:

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -44,6 +44,11 @@ class Api:
         """PATCH."""
         return await self.ask("PATCH", path, body, status)
 
+    def using(self, key: str) -> Api:
+        """The same application, asked with another key."""
+        headers = {"Authorization": f"Bearer {key}"}
+        return Api(httpx.AsyncClient(transport=self.client._transport, base_url="http://api", headers=headers))
+
     async def tenant(self, profile: str = "standard", tenant: str = "acme", **more: Any) -> str:
         """Make a tenant; the path of its webhooks."""
         await self.post("/v1/tenants", {"id": tenant, "name": tenant, "profile": profile, **more})
@@ -56,8 +61,10 @@ def faults(problem: Any) -> dict[str, str]:
 
 
 @pytest.fixture
-def parts() -> Parts:
-    return memory_parts()
+def parts() -> Iterator[Parts]:
+    made = memory_parts()
+    yield made
+    made.deps.log.close()
 
 
 @pytest.fixture

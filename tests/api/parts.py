@@ -5,24 +5,40 @@ from __future__ import annotations
 import asyncio
 import itertools
 import os
-from collections.abc import AsyncIterator, Callable, Iterator, Sequence
+import shutil
+import tempfile
+import weakref
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, cast
 
 from confluent_kafka.schema_registry import SchemaRegistryClient
 from prometheus_client import CollectorRegistry
 
 from pipeline.api.deps import Deps
+from pipeline.api.events import MAX_BATCH
+from pipeline.api.log.asking import AskedLog
+from pipeline.api.log.issued import Issued
+from pipeline.api.log.records import Records
+from pipeline.api.quota import Quota
+from pipeline.api.trying import Trials
 from pipeline.errors import PipelineError, Unreachable
+from pipeline.flow.audit import Audit
+from pipeline.flow.deliver import Outcome, OutgoingRequest
 from pipeline.flow.event import Event
-from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.http.guard import EgressPolicy
+from pipeline.kafka.cancels import Cancels
+from pipeline.kafka.changes import Change, record_of
 from pipeline.kafka.codec import Codec
-from pipeline.kafka.control import Change, Removed
 from pipeline.kafka.schemas import SUBJECTS
-from pipeline.kafka.topics import ENDPOINT_STATE, SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.subscribers import ViewSubscribers
+from pipeline.kafka.topics import CONTROL_TOPICS, ENDPOINT_STATE
+from pipeline.ports import Outgoing, Record
 from pipeline.store.directory import Directory
+from pipeline.store.keys import KeyRing
+from pipeline.store.log import DeliveryLog, open_log
+from pipeline.store.sealing import Sealing
 from pipeline.store.secrets import Vault
 from tests.prepared import ADMIN_KEY
 
@@ -40,7 +56,7 @@ class MemoryView:
     """The newest records of the control topics, in memory."""
 
     def __init__(self) -> None:
-        self.records: dict[str, dict[str, bytes]] = {SUBSCRIPTIONS: {}, TENANTS: {}, ENDPOINT_STATE: {}}
+        self.records: dict[str, dict[str, bytes]] = {topic: {} for topic in (*CONTROL_TOPICS, ENDPOINT_STATE)}
         self.offsets = dict.fromkeys(self.records, 0)
         self._watchers: list[Callable[[str, str], None]] = []
         self.asked = 0
@@ -92,6 +108,7 @@ class MemoryControl:
 
     def __init__(self, view: MemoryView, codec: Codec) -> None:
         self.view, self.codec, self.down = view, codec, False
+        self.audits: list[Audit] = []
         self._locks: dict[str, asyncio.Lock] = {}
 
     @asynccontextmanager
@@ -100,21 +117,15 @@ class MemoryControl:
         async with self._locks.setdefault(tenant, asyncio.Lock()):
             yield
 
-    async def write(self, *changes: Change) -> None:
+    async def write(self, audit: Audit, *changes: Change) -> None:
         """At once, but after others had their turn."""
         if self.down:
             raise Unreachable("Kafka did not take the change: nothing has been changed; try again")
         await asyncio.sleep(0)  # others run while a real write is under way
         for change in changes:
-            match change:
-                case Tenant():
-                    self.view.put(TENANTS, change.id, self.codec.encode_tenant(change))
-                case Subscription():
-                    self.view.put(SUBSCRIPTIONS, change.path, self.codec.encode_subscription(change))
-                case Removed(tenant, None):
-                    self.view.put(TENANTS, tenant, None)
-                case Removed(tenant, webhook):
-                    self.view.put(SUBSCRIPTIONS, f"{tenant}/{webhook}", None)
+            record = record_of(change, self.codec)
+            self.view.put(record.topic, record.key, record.value)
+        self.audits.append(audit)
 
 
 @dataclass
@@ -130,6 +141,62 @@ class MemoryIngest:
         return [Unreachable("not confirmed") if event.id in self.lost else None for event in events]
 
 
+class NoClient:
+    """For tests in which nothing is sent."""
+
+    async def send(self, request: OutgoingRequest) -> Outcome:
+        """Never asked."""
+        raise AssertionError(f"nothing was to be sent to {request.url}")
+
+
+@dataclass
+class MemoryRecords:
+    """The flow's records by topic and place. What is published follows there; `down` is as if no broker answered."""
+
+    held: dict[str, list[Record | None]] = field(default_factory=dict)
+    published: list[Outgoing] = field(default_factory=list)
+    down: bool = False
+
+    def put(self, out: Outgoing, timestamp_ms: int = NOW_MS) -> Record:
+        """A record of partition 0; where it lies."""
+        held = self.held.setdefault(out.topic, [])
+        held.append(Record(out.topic, 0, len(held), out.key, out.value, out.headers, timestamp_ms))
+        return cast("Record", held[-1])
+
+    def trim(self, topic: str) -> None:
+        """Retention has taken all that is there."""
+        self.held[topic] = [None for _ in self.held[topic]]
+
+    async def read(self, topic: str, partition: int, offsets: Iterable[int]) -> dict[int, Record]:
+        """Those that are there."""
+        if self.down:
+            raise Unreachable("Kafka does not give a record")
+        held = dict(enumerate(self.held.get(topic, []))) if partition == 0 else {}
+        return {offset: record for offset in offsets if (record := held.get(offset)) is not None}
+
+    async def publish(self, records: Sequence[Outgoing]) -> list[PipelineError | None]:
+        """At once, but after others had their turn."""
+        await asyncio.sleep(0)
+        if self.down:
+            return [Unreachable("Kafka has not confirmed the record in time") for _ in records]
+        self.published += records
+        for one in records:
+            self.put(one)
+        return [None for _ in records]
+
+
+def temporary_log() -> AskedLog:
+    """A delivery log of its own on SQLite, made when it is first asked; its folder goes with it."""
+
+    def opened() -> DeliveryLog:
+        folder = tempfile.mkdtemp(prefix="log-")
+        weakref.finalize(log, shutil.rmtree, folder, ignore_errors=True)
+        return open_log(f"sqlite:///{folder}/log.sqlite")
+
+    log = AskedLog(opened)
+    return log
+
+
 @dataclass
 class Parts:
     """All of them, for a test to look into."""
@@ -142,17 +209,26 @@ class Parts:
     not_ready: list[str]
     deps: Deps
     clock: list[int]
+    records: MemoryRecords
 
 
 def memory_parts(**more: Any) -> Parts:
     view, codec, vault, clock = MemoryView(), offline_codec(), Vault((VAULT_KEY,)), [NOW_MS]
     control, ingest, not_ready = MemoryControl(view, codec), MemoryIngest(), list[str]()
-    ticks = itertools.count()
+    ticks, records = itertools.count(), MemoryRecords()
     parts = {
         "directory": Directory(view, codec),
+        "log": temporary_log(),
+        "records": Records(records, codec, ViewSubscribers(cast("Any", view), codec), records.publish),
+        "cancels": Cancels(view, codec),
+        "issued": Issued(),
+        "keys": KeyRing(view, codec),
         "control": control,
         "ingest": ingest,
+        "quota": Quota(MAX_BATCH, lambda: clock[0] / 1000),
         "vault": vault,
+        "sealing": Sealing(view, codec, more.get("vault", vault)),
+        "trials": Trials(NoClient(), lambda: clock[0] + next(ticks)),
         "policy": EgressPolicy(),
         "admin_key": ADMIN_KEY,
         "clock": lambda: clock[0] + next(ticks),
@@ -160,4 +236,4 @@ def memory_parts(**more: Any) -> Parts:
         "not_ready": lambda: not_ready,
         "metrics": CollectorRegistry(),
     }
-    return Parts(view, codec, vault, control, ingest, not_ready, Deps(**{**parts, **more}), clock)
+    return Parts(view, codec, vault, control, ingest, not_ready, Deps(**{**parts, **more}), clock, records)

@@ -5,8 +5,11 @@ from typing import Any
 
 import pytest
 
+from pipeline.api import validation as validating
 from pipeline.api.events import MAX_BATCH
+from pipeline.api.transport import MAX_BODY
 from pipeline.flow.event import DATA_BYTES
+from pipeline.profiles import PROFILES
 from tests.api.conftest import Api, faults
 from tests.api.parts import Parts
 
@@ -180,3 +183,99 @@ async def test_text_outside_ascii_is_kept(api: Api, parts: Parts) -> None:
     body = json.dumps({**EVENT, "id": "ключ", "data": "数据"}, ensure_ascii=False).encode()
     await api.post(EVENTS, body, 202)
     assert (parts.ingest.events[0].id, parts.ingest.events[0].data) == ("ключ", '"数据"')
+
+
+async def test_a_batch_may_be_as_large_as_a_body(api: Api, parts: Parts) -> None:
+    """A batch of 5 MiB is taken, its events at their own limit among them; one byte more is 413 and names the limit."""
+    one = '{"type":"a","data":"' + "x" * (DATA_BYTES - 2) + '"}'
+    batch = '{"events":[' + ",".join([one] * 19) + "]}"
+    assert len(batch) < MAX_BODY - DATA_BYTES / 2
+    answer = await api.post(EVENTS, batch.ljust(MAX_BODY).encode(), 202)
+    assert len(answer["items"]) == len(parts.ingest.events) == 19
+    assert str(MAX_BODY) in (await api.post(EVENTS, batch.ljust(MAX_BODY + 1).encode(), 413))["detail"]
+    assert len(parts.ingest.events) == 19
+
+
+CASE = {"type": "case.updated", "actor": 40}
+WRONG = {"id": "7", "title": None, "steps": [{}, 1]}
+FAULTS = {"/data/id": "type", "/data/title": "type", "/data/steps/1": "type"}
+
+
+async def qase(api: Api, validation: str | None) -> str:
+    """A tenant of a product with a catalogue; where its events go."""
+    await api.tenant("qase", "q", **({} if validation is None else {"validation": validation}))
+    return "/v1/tenants/q/events"
+
+
+@pytest.mark.parametrize("validation", [None, "off"])
+async def test_data_is_not_looked_at_unless_that_is_wanted(
+    api: Api, monkeypatch: pytest.MonkeyPatch, validation: str | None
+) -> None:
+    """By default no event is compared with its schema, nor is any time spent on it."""
+    monkeypatch.setattr(validating, "faults", None)
+    events = await qase(api, validation)
+    assert set(await api.post(events, {**CASE, "data": WRONG}, 202)) == {"id"}
+
+
+async def test_data_unlike_the_catalogue_is_refused_where_that_is_wanted(api: Api, parts: Parts) -> None:
+    """422 says all that is wrong and where, without what was sent; nothing is stored."""
+    events = await qase(api, "enforce")
+    problem = await api.post(events, {**CASE, "data": {**WRONG, "id": "canary"}}, 422)
+    assert faults(problem) == FAULTS
+    assert {error["message"] for error in problem["errors"]} == {
+        "This must be an integer",
+        "This must be a text",
+        "This must be an object",
+    }
+    assert "canary" not in str(problem)
+    assert faults(await api.post(events, {**CASE, "data": {}}, 422)) == {"/data/id": "required"}
+    assert parts.ingest.events == []
+    assert set(await api.post(events, {**CASE, "data": {"id": 7, "new": 1}}, 202)) == {"id"}
+
+
+async def test_of_a_batch_data_unlike_the_catalogue_is_refused_alone(api: Api, parts: Parts) -> None:
+    """207: the item says what is wrong at its place in the batch; the others are stored."""
+    events = await qase(api, "enforce")
+    items = (await api.post(events, {"events": [{**CASE, "data": {"id": 7}}, {**CASE, "data": WRONG}]}, 207))["items"]
+    assert [item["status"] for item in items] == [202, 422]
+    assert faults(items[1]) == {f"/events/1{field}": rule for field, rule in FAULTS.items()}
+    assert [event.data for event in parts.ingest.events] == ['{"id": 7}'.replace(" ", "")]
+
+
+async def test_data_unlike_the_catalogue_is_warned_of_where_that_is_wanted(api: Api, parts: Parts) -> None:
+    """It is stored, alone and in a batch, and the answer says what is wrong; a change of mind counts at once."""
+    events = await qase(api, "warn")
+    answer = await api.post(events, {**CASE, "id": "e1", "data": WRONG}, 202)
+    assert (answer["id"], faults({"errors": answer["warnings"]})) == ("e1", FAULTS)
+    items = (await api.post(events, {"events": [{**CASE, "data": {"id": 7}}, {**CASE, "data": WRONG}]}, 202))["items"]
+    assert "warnings" not in items[0]
+    assert faults({"errors": items[1]["warnings"]}) == {f"/events/1{field}": rule for field, rule in FAULTS.items()}
+    assert len(parts.ingest.events) == 3
+    assert (await api.patch("/v1/tenants/q", {"validation": "off"}))["validation"] == "off"
+    assert "warnings" not in await api.post(events, {**CASE, "data": WRONG}, 202)
+
+
+async def test_a_products_own_rule_holds_whatever_is_validated(api: Api) -> None:
+    """What a product could not send is refused with validation off, too."""
+    await api.post(await qase(api, "off"), {**CASE, "data": [7]}, 422)
+
+
+@pytest.mark.parametrize("count", [5, 100_000])
+async def test_what_is_told_is_bounded(api: Api, count: int) -> None:
+    """Of a list with many faults some are told, and few elements are looked at: time and answer stay small."""
+    events = await qase(api, "enforce")
+    problem = await api.post(events, {**CASE, "data": {"id": 7, "steps": [1] * count}}, 422)
+    assert len(problem["errors"]) == min(count, validating.MAX_FAULTS)
+    late: list[Any] = [{}] * validating.MAX_ITEMS
+    await api.post(events, {**CASE, "data": {"id": 7, "steps": [*late, 1]}}, 202)
+    await api.post(events, {**CASE, "data": {"id": 7, "steps": [*late[1:], 1]}}, 422)
+
+
+@pytest.mark.parametrize("profile", PROFILES)
+def test_every_fault_has_words_of_our_own(profile: str) -> None:
+    """Of what each catalogue's schemas can object to, nothing is left to a message that repeats what was sent."""
+    for name in PROFILES[profile].catalogue.by_name:
+        for data in ("canary", {}, {"canary": "canary"}, {"id": ["canary"], "resourceId": "canary", "auditId": 1}):
+            found = validating.faults(PROFILES[profile], name, data, "/data")
+            assert {fault.rule for fault in found} <= {"type", "required", "unknown"}
+            assert "canary" not in str([fault.message for fault in found])

@@ -24,6 +24,7 @@ NOTHING = {
     "breaker_until": None,
     "reserved_until": None,
     "capacity": None,
+    "error": None,
 }
 
 
@@ -61,6 +62,7 @@ async def test_what_the_senders_know_is_shown(api: Api, parts: Parts) -> None:
         "breaker_until": "2026-01-01T00:01:00.000Z",
         "reserved_until": "2026-01-01T00:02:00.000Z",
         "capacity": 0.0,
+        "error": None,
     }
     assert (await api.get(webhooks))["items"] == [shown]
 

@@ -78,7 +78,11 @@ async def test_every_product_has_its_webhook(api: Api, parts: Parts, profile: st
         ("inspectorio", {"auth": {"username": "a:b", "password": "p"}}, "/auth/username", "colon"),
         ("standard", {"rate": 0}, "/rate", "greater than 0"),
         ("standard", {"max_in_flight": 1.5}, "/max_in_flight", "integer"),
-        ("standard", {"filter": "type"}, "/filter", "no such field"),
+        ("standard", {"filter": "data.id = '7'"}, "/filter", "at character 9: '=' is no part of an expression"),
+        ("standard", {"filter": "lower(type)"}, "/filter", "at character 1: there is no function lower()"),
+        ("standard", {"filter": ""}, "/filter", "at least 1 character"),
+        ("standard", {"projection": "{id: data.id"}, "/projection", "at character 13: it ends too early"),
+        ("qase", {"projection": "data"}, "/projection", "Qase sends its events whole"),
         ("standard", {"id": "mine"}, "/id", "no such field"),
     ],
 )

@@ -4,7 +4,8 @@ import asyncio
 import json
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import AsyncExitStack, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -70,6 +71,13 @@ def command(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch,
 @pytest.fixture(scope="module")
 def served() -> Iterator[tuple[str, Parts]]:
     """An API on a port of its own, and its parts in memory."""
+    with serving(lambda _: memory_parts()) as running:
+        yield running
+
+
+@contextmanager
+def serving(make: Callable[[AsyncExitStack], Parts]) -> Iterator[tuple[str, Parts]]:
+    """An API on a port of its own, of parts that are made in its own event loop."""
     parts: list[Parts] = []
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -79,11 +87,12 @@ def served() -> Iterator[tuple[str, Parts]]:
         made = threading.Event()
 
         async def serve() -> None:
-            parts.append(memory_parts())
-            config = uvicorn.Config(create_app(parts[0].deps), log_config=None, lifespan="off")
-            servers.append(uvicorn.Server(config))
-            made.set()
-            await servers[0].serve([listener])
+            async with AsyncExitStack() as stack:
+                parts.append(make(stack))
+                config = uvicorn.Config(create_app(parts[0].deps), log_config=None, lifespan="off")
+                servers.append(uvicorn.Server(config))
+                made.set()
+                await servers[0].serve([listener])
 
         thread = threading.Thread(target=lambda: asyncio.run(serve()))
         thread.start()
@@ -93,6 +102,7 @@ def served() -> Iterator[tuple[str, Parts]]:
         finally:
             servers[0].should_exit = True
             thread.join()
+            parts[0].deps.log.close()
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ def test_tenants(api: Command) -> None:
     assert "id: This must" in api.refused("tenants", "create", "x" * 65, "--profile", "qase")
     said = api("tenants", "delete", "p1")
     assert (said.code, said.out) == (0, "")
+    assert said.err.startswith("tenant p1 is removed: 0 webhooks, 0 keys, 0 rows\n")
+    assert "stays in attempts, up to 30 days: headers of requests, secrets masked" in said.err
     assert "no such tenant" in api.refused("tenants", "show", "p1")
 
 

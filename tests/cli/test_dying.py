@@ -32,6 +32,7 @@ PARTS = {
         ("pipeline.cli._wiring", "tick"),
     ],
     "router": [("pipeline.kafka.age", "Unread.run")],
+    "recorder": [("pipeline.workers.retention", "Retention.run")],
 }
 """What runs beside each stage; all of it must last."""
 CASES = [(role, module, name) for role, parts in PARTS.items() for module, name in parts]

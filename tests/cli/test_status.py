@@ -22,6 +22,7 @@ from tests.live_cluster import LiveCluster
 
 pytestmark = pytest.mark.kafka
 
+STAGES = ("router", "sender", "delay", "recorder")
 OLD_S = 100
 HOUR_S = 3600
 
@@ -104,10 +105,10 @@ def test_the_command(bootstrap: str, command: Command, tmp_path: Path) -> None:
     said = command("status", "--interval", "0.1")
     assert said.code == 0
     assert [line.split()[:2] for line in said.out.splitlines()[1:]] == [
-        [stage, f"pipeline-{stage}"] for stage in ("router", "sender", "delay")
+        [stage, f"pipeline-{stage}"] for stage in STAGES
     ]
     rows = command("status", "--interval", "0.1", "-o", "json").json
-    assert [row["stage"] for row in rows] == ["router", "sender", "delay"]
+    assert [row["stage"] for row in rows] == list(STAGES)
     assert {topic["topic"] for topic in rows[2]["topics"]} >= {"retry-5s", "retry-6h"}
 
 
@@ -121,7 +122,7 @@ def test_events_that_will_be_lost_are_warned_of(
     told = f"warning: 1 records of {topic} are unread and older than 0.5 h"
     assert command("status", "--interval", "0.1", "--bootstrap-server", bootstrap).err.startswith(told)
     rows = command("status", "--interval", "0.1", "--bootstrap-server", bootstrap, "-o", "json").json
-    assert [bool(row["warning"]) for row in rows] == [True, False, False]
+    assert [bool(row["warning"]) for row in rows] == [True, False, False, False]
 
 
 def test_no_broker_named(command: Command) -> None:

@@ -45,7 +45,9 @@ def test_a_life(tmp_path: Path) -> None:
             secret = api.post("/v1/tenants/kept/webhooks", {"url": "http://127.0.0.1:9/x", "events": ["*"]})["auth"]
         for name in ("api.json", "admin.key", "encryption.keys"):
             assert mode(folder / name) == 0o600
-        assert [child.cmdline()[4] for child in running.family() if "run" in child.cmdline()].count("sender") == 2
+        roles = [child.cmdline()[4] for child in running.family() if child.cmdline()[2:4] == ["pipeline", "run"]]
+        assert sorted(roles) == ["api", "delay", "recorder", "router", "sender", "sender"]
+        assert mode(folder / "log.sqlite") == 0o600
 
         killed = role(running, "sender")
         killed.kill()

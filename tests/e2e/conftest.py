@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,12 +21,6 @@ def settings(cluster: LiveCluster, tmp_path: Path) -> Settings:
         admin_key="test-admin-key",
         data_dir=tmp_path,
     )
-
-
-@pytest.fixture(scope="session")
-def sealing() -> str:
-    """One key for all modules: deliveries that one of them leaves on the ladder are met by the next one's sender."""
-    return f"test:{base64.b64encode(os.urandom(32)).decode()}"
 
 
 @pytest.fixture(scope="module")

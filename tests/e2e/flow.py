@@ -182,7 +182,7 @@ def running(settings: Settings, folder: Path) -> Iterator[Flow]:
     variables = _variables(settings)
     stages.call(["topics", "create", "--partitions", "4"], variables, folder)
     stages.call(["schemas", "register"], variables, folder)
-    with _loop() as loop, _parts(settings, loop) as flow:
+    with running_loop() as loop, _parts(settings, loop) as flow:
         trusting = {**variables, "PIPELINE_EGRESS_CA": str(flow.tls.ca_file)}
         with stages.running(("router", "sender", "delay"), trusting, folder) as started:
             yield replace(flow, stages=started)
@@ -209,8 +209,8 @@ def _parts(settings: Settings, loop: asyncio.AbstractEventLoop) -> Iterator[Flow
 
     kafka, registry = settings.bootstrap_servers, settings.schema_registry
     with ExitStack() as stack:
-        plain = stack.enter_context(_receiver(Receiver({}, on_request=on_request), loop))
-        tls = stack.enter_context(_receiver(Receiver({}, tls=True, on_request=on_request), loop))
+        plain = stack.enter_context(receiving(Receiver({}, on_request=on_request), loop))
+        tls = stack.enter_context(receiving(Receiver({}, tls=True, on_request=on_request), loop))
         codec = asyncio.run_coroutine_threadsafe(Codec.open(settings), loop).result()
         stack.callback(codec.client.close)
         first, second, third, last = (stack.enter_context(closing(Following(kafka, registry, one))) for one in FOLLOWED)
@@ -220,7 +220,8 @@ def _parts(settings: Settings, loop: asyncio.AbstractEventLoop) -> Iterator[Flow
 
 
 @contextmanager
-def _receiver(receiver: Receiver, loop: asyncio.AbstractEventLoop) -> Iterator[Receiver]:
+def receiving(receiver: Receiver, loop: asyncio.AbstractEventLoop) -> Iterator[Receiver]:
+    """The receiver, listening on that loop."""
     asyncio.run_coroutine_threadsafe(receiver.__aenter__(), loop).result()
     try:
         yield receiver
@@ -229,7 +230,8 @@ def _receiver(receiver: Receiver, loop: asyncio.AbstractEventLoop) -> Iterator[R
 
 
 @contextmanager
-def _loop() -> Iterator[asyncio.AbstractEventLoop]:
+def running_loop() -> Iterator[asyncio.AbstractEventLoop]:
+    """A loop in a thread of its own."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, name="receivers", daemon=True)
     thread.start()

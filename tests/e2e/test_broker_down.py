@@ -53,9 +53,9 @@ def at_work(settings: Settings, folder: Path) -> Iterator[tuple[Flow, dict[str, 
     stages.call(["topics", "create", "--partitions", "4"], variables, folder)
     stages.call(["schemas", "register"], variables, folder)
     with (
-        parts._loop() as loop,
+        parts.running_loop() as loop,
         parts._parts(settings, loop) as flow,
-        stages.running(("router", "sender", "delay"), variables, folder) as started,
+        stages.running(("router", "sender", "delay", "recorder"), variables, folder) as started,
     ):
         yield flow, started
 

@@ -52,13 +52,13 @@ LETTERS = st.builds(
 SUBSCRIPTIONS = st.builds(
     *(Subscription, TEXT, TEXT, TEXT, st.lists(TEXT, max_size=3).map(tuple), st.builds(Auth, TEXT, SEALED), MAYBE),
     *(st.lists(TEXT, max_size=3).map(tuple), st.booleans(), SEALED, SEALED, MAYBE, FLOAT, st.none() | INT),
-    *(INT, INT, LONG, LONG),
+    *(INT, INT, LONG, LONG, MAYBE),
 )
 STATES = st.builds(
     *(EndpointState, TEXT, TEXT, INT, st.booleans(), MAYBE, st.none() | LONG, INT, INT, st.none() | LONG),
     *(st.none() | LONG, FLOAT, MAYBE, LONG),
 )
-TENANTS = st.builds(Tenant, TEXT, TEXT, TEXT, MAYBE, INT, st.dictionaries(TEXT, LONG), SEALED, LONG, LONG)
+TENANTS = st.builds(Tenant, TEXT, TEXT, TEXT, MAYBE, INT, st.dictionaries(TEXT, LONG), SEALED, LONG, LONG, TEXT)
 
 EVENT = Event("evt-1", "acme", "order.paid", NOW_MS, '{"a":1}', source="shop")
 AVRO = bytes((0, 0, 0, 1, 0))
@@ -130,6 +130,17 @@ def test_a_tenant_comes_back(tenant: Tenant) -> None:
 def test_an_endpoint_s_state_comes_back(state: EndpointState) -> None:
     """What is encoded as a record of `endpoint-state` is decoded as it was."""
     assert CODEC.decode_endpoint_state(CODEC.encode_endpoint_state(state)) == state
+
+
+def test_records_from_before_projection_and_validation() -> None:
+    """What was written without these fields is read: no projection, and nothing is validated."""
+    webhook = Subscription("acme", "wh_1", "https://example.com/", ("*",), Auth("none"), filter="data.a")
+    tenant = Tenant("acme", "Acme", "standard")
+    for name, record, field in (("subscription", webhook, "projection"), ("tenant", tenant, "validation")):
+        older = load(name)
+        older = {**older, "fields": [one for one in older["fields"] if one["name"] != field]}
+        plain = getattr(records, f"from_{name}")(record)
+        assert getattr(knowing(older), f"decode_{name}")(written(older, plain)) == record
 
 
 def test_a_state_from_before_warnings_were_counted() -> None:

@@ -108,9 +108,9 @@ def test_the_enums_are_the_code_s_vocabularies() -> None:
         (
             "subscription",
             """tenant webhook name url events components active auth headers filter rate max_in_flight generation
-            created updated""",
+            created updated projection""",
         ),
-        ("tenant", "id name profile plan programs limits"),
+        ("tenant", "id name profile plan programs limits validation"),
     ],
 )
 def test_the_contract_s_fields_are_there(name: str, names: str) -> None:

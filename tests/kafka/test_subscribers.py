@@ -7,6 +7,7 @@ import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
 from pipeline.errors import Undecodable
+from pipeline.flow.expressions import compiled
 from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Auth, Subscription, Tenant
 from pipeline.kafka import subscribers as module
@@ -192,6 +193,34 @@ def test_a_record_that_cannot_be_read_hurts_no_other(view: View, subscribers: Vi
         assert "1 control records cannot be read; one is acme/wh_1 of subscriptions" in (subscribers.warning or "")
     view.write(ALL)
     assert wanting(subscribers) == {"wh_1", "wh_2"}
+    assert subscribers.warning is None
+
+
+def test_filters_and_projections_come_with_the_webhooks(view: View, subscribers: ViewSubscribers) -> None:
+    """Only those that have one, compiled; an edit counts from the next event on."""
+    view.write(replace(ALL, webhook="wh_2", filter="data.a"), replace(ALL, webhook="wh_3", projection="data.b"))
+    found = subscribers.of("acme")
+    assert found is not None
+    assert {webhook: (made.filter, made.projection) for webhook, made in found.contents.items()} == {
+        "wh_2": (compiled("data.a"), None),
+        "wh_3": (None, compiled("data.b")),
+    }
+    view.write(replace(ALL, webhook="wh_2"), replace(ALL, webhook="wh_3", projection="data.b", active=False))
+    found = subscribers.of("acme")
+    assert found is not None
+    assert found.contents == {}
+
+
+def test_a_filter_that_cannot_be_used_is_told_of(view: View, subscribers: ViewSubscribers) -> None:
+    """A record of another version's: the webhook wants what it wanted, what it gets is not known; that is warned of."""
+    view.write(replace(ALL, filter="a ="))
+    found = subscribers.of("acme")
+    assert found is not None
+    assert found.wanting("a.b") == ("wh_1",)
+    assert found.contents["wh_1"].fault is not None
+    assert subscribers.of("acme") is found
+    assert "one is acme/wh_1: its filter" in (subscribers.warning or "")
+    view.write(ALL)
     assert subscribers.warning is None
 
 

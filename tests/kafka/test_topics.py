@@ -42,15 +42,25 @@ def test_the_catalogue_is_the_contract_s() -> None:
     """Every topic is there once: tiers with the broker's append time, control topics in one partition, by sizes."""
     made = {topic.name: topic for topic in topics.catalogue(Ladder.parse(DEFAULT))}
     tiers = [name for name in made if topic_span_ms(name)]
-    assert len(made) == len(topics.catalogue(Ladder.parse(DEFAULT))) == 22
+    assert len(made) == len(topics.catalogue(Ladder.parse(DEFAULT))) == 23
     assert tiers == [f"retry-{wait}" for wait in ("5s", "20s", "60s", "3m", "10m", "30m", "1h", "6h")]
     assert {name for name, topic in made.items() if topic.partitions == 1} == {
-        *("subscriptions", "tenants", "keys", "cancels", "webhook-tests", "replays", "replay-progress", "clock")
+        *(
+            "subscriptions",
+            "tenants",
+            "keys",
+            "cancels",
+            "webhook-tests",
+            "replays",
+            "replay-progress",
+            "clock",
+            "audit",
+        )
     }
     assert {name for name, topic in made.items() if "LogAppendTime" in topic.config.values()} == {*tiers, "clock"}
     for name in ("deliveries", "deliveries-replay", *tiers):
         assert (made[name].config["retention.ms"], made[name].config["retention.bytes"]) == ("-1", "-1")
-    for name, days in (("events", 14), ("attempts", 30), ("retry-dlq", 30)):
+    for name, days in (("events", 14), ("attempts", 30), ("retry-dlq", 30), ("audit", 365)):
         assert made[name].config["retention.ms"] == str(days * 86_400_000)
     mib = {name: int(topic.config.get("max.message.bytes", 0)) // 1_048_576 for name, topic in made.items()}
     assert (mib["events"], mib["deliveries"], mib["retry-6h"], mib["retry-dlq"]) == (1, 4, 4, 8)

@@ -11,8 +11,9 @@ from hypothesis import strategies as st
 
 from pipeline.flow.event import Event
 from pipeline.flow.subscription import Tenant
+from pipeline.flow.times import iso_milliseconds, iso_seconds
 from pipeline.profiles import PROFILES, Profile, examples
-from pipeline.profiles._body import iso_milliseconds, iso_seconds, time_uuid
+from pipeline.profiles._body import time_uuid
 from pipeline.profiles._rules import LATEST_MS
 from tests.profiles.makers import NOW_MS, TENANT, event
 

@@ -1,8 +1,12 @@
 from __future__ import annotations
 
+import base64
+import json
+
 import pytest
 
-from pipeline.profiles import MASK, PROFILES, masked_headers
+from pipeline.flow.deliver import Outcome
+from pipeline.profiles import MASK, PROFILES, masked_headers, without_echo
 from tests.profiles.makers import ID, delivery
 
 SECRET = {"secret": "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
@@ -71,3 +75,32 @@ def test_what_the_product_would_have_refused_is_a_fault_of_ours(auth_type: str, 
     """A scheme that the product does not have, or secrets that cannot sign, never lead to an unsigned request."""
     with pytest.raises(ValueError, match="cannot authenticate"):
         PROFILES["standard"].prepare("https://x.example/", auth_type, secrets)
+
+
+ECHOED = (
+    ("Content-Type", "application/json"),
+    ("webhook-signature", "v1,abcdefgh"),
+    ("X-Token", 'a "token"'),
+    ("Authorization", "Basic " + base64.b64encode(b"user:pass word").decode()),
+    ("X-Team", "blue"),
+)
+
+
+@pytest.mark.parametrize(
+    ("said", "kept"),
+    [
+        (b'X-Token: a "token", X-Team: blue', b"X-Token: ***, X-Team: blue"),
+        (json.dumps({"headers": dict(ECHOED)}).encode(), None),
+        (b"hello user:pass word, or only pass word", b"hello ***, or only ***"),
+        (b"v1,abcdefgh application/json", b"v1,abcdefgh application/json"),
+    ],
+)
+def test_what_an_endpoint_repeats_of_its_secrets_is_masked(said: bytes, kept: bytes | None) -> None:
+    """An answer is kept without the secrets of its own request, as they are, in JSON, or decoded; the rest stays."""
+    outcome = Outcome(None, 200, (("X-Echo", said.decode()),), said, 1)
+    found = without_echo(outcome, ECHOED)
+    assert b"token" not in found.body
+    assert b"pass word" not in found.body
+    assert b"dXNlcj" not in found.body
+    assert found.headers == (("X-Echo", found.body.decode()),)
+    assert kept in {None, found.body}

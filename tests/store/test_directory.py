@@ -4,7 +4,8 @@ import pytest
 
 from pipeline.errors import Undecodable
 from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
-from pipeline.store.directory import Directory, Place
+from pipeline.store.directory import Directory
+from pipeline.store.pages import Place
 from tests.store.conftest import World
 
 

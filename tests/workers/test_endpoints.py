@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
@@ -11,6 +12,7 @@ import pytest
 from pipeline.flow.deliver import Carriage, Delivery, Outcome, Verdict
 from pipeline.flow.event import Event
 from pipeline.flow.health import EndpointState
+from pipeline.flow.trials import WebhookTest
 from pipeline.workers import endpoints as module
 from pipeline.workers.carriage import of_headers
 from pipeline.workers.endpoints import Endpoints
@@ -51,11 +53,18 @@ def clock() -> Clock:
     return Clock()
 
 
-def paced(flow: Sending, clock: Clock, *, stored: EndpointState | None = None, **webhook: object) -> Endpoints:
+def paced(
+    flow: Sending,
+    clock: Clock,
+    *,
+    stored: EndpointState | None = None,
+    tested: Callable[[str], WebhookTest | None] = lambda _: None,
+    **webhook: object,
+) -> Endpoints:
     """Put new endpoints under this clock into the sender; the webhook is changed like this."""
     held = flow.targets.there["acme/wh_1"]
     flow.targets.there["acme/wh_1"] = replace(held, subscription=replace(held.subscription, **webhook))  # type: ignore[arg-type]
-    made = Endpoints(CODEC, flow.publisher, HEALTH, TIER_MS, clock=clock, stored=lambda _: stored)
+    made = Endpoints(CODEC, flow.publisher, HEALTH, TIER_MS, clock=clock, stored=lambda _: stored, tested=tested)
     object.__setattr__(flow.sender, "endpoints", made)
     return made
 
@@ -235,6 +244,33 @@ async def test_a_failing_endpoint_is_written_of_now_and_then(clock: Clock) -> No
     assert 3 <= len(states) <= 5
     assert states[0].failing_since_ms == NOW_MS
     assert (states[-1].failing_since_ms, states[-1].failures) == (None, 0)
+
+
+async def test_a_success_ends_the_error_of_a_failed_test(clock: Clock) -> None:
+    """A healthy endpoint writes nothing, until a delivery succeeds after a failed test: that test is named, once."""
+    flow = sending(answer(200))
+    tests: list[WebhookTest] = []
+    endpoints = paced(flow, clock, tested=lambda _: tests[-1] if tests else None)
+
+    async def deliver(number: int) -> list[int | None]:
+        await flow(delivered(another(number), offset=number))
+        clock.now += 6_000
+        endpoints.look()
+        return [CODEC.decode_endpoint_state(record.value).tested_ms for record in flow.publisher.to("endpoint-state")]
+
+    failed = WebhookTest("acme", "wh_1", "timeout", "Answer sooner.", 3, 5, generation=1)
+    assert await deliver(0) == []
+    for harmless in (replace(failed, failed_in_a_row=2), replace(failed, generation=2)):
+        tests.append(harmless)
+        assert await deliver(len(tests)) == []
+    tests.append(failed)
+    assert await deliver(10) == [5]
+    assert await deliver(11) == [5]
+    tests.append(replace(failed, time_ms=6))
+    assert await deliver(12) == [5, 6]
+    flow.endpoint.outcomes = [answer(500)]
+    tests.append(replace(failed, time_ms=7))
+    assert (await deliver(13))[-1] == 6
 
 
 async def test_days_of_failures_disable(clock: Clock) -> None:

@@ -11,6 +11,8 @@ from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import DeadLetter, Reason, Source
 from pipeline.flow.deliver import Origin, delivery_id
 from pipeline.flow.event import Event
+from pipeline.flow.expressions import compiled
+from pipeline.flow.filters import Content
 from pipeline.flow.health import OPERATIONS, Change, EndpointState, operational_event
 from pipeline.flow.subscription import Tenant
 from pipeline.ports import Outgoing, Record, Tenancy
@@ -30,6 +32,7 @@ class Tenants:
     profile: str = "standard"
     offset: int = 17
     unreadable: Undecodable | None = None
+    contents: dict[str, Content] = field(default_factory=dict)
 
     def of(self, tenant: str) -> Tenancy | None:
         """The tenant, if it is there."""
@@ -38,7 +41,7 @@ class Tenants:
         if tenant not in self.webhooks:
             return None
         wanting: Callable[[str], tuple[str, ...]] = lambda _type: self.webhooks[tenant]  # noqa: E731
-        return Tenancy(Tenant(tenant, "Acme", self.profile), PROFILES[self.profile], wanting)
+        return Tenancy(Tenant(tenant, "Acme", self.profile), PROFILES[self.profile], wanting, (), self.contents)
 
 
 def routed(record: Record, tenants: Tenants | None = None) -> list[Outgoing]:
@@ -81,6 +84,43 @@ def test_each_webhook_that_wants_it_gets_a_delivery() -> None:
     assert (delivery.type, delivery.source, delivery.time_ms) == ("order.paid", "shop", NOW_MS)
     assert (delivery.attempt, delivery.replay) == (1, None)
     assert delivery.origin == Origin("events", 3, 9, 17)
+
+
+def test_a_filter_chooses_by_content() -> None:
+    """A webhook whose filter does not match gets nothing; its neighbours, filtered or not, get theirs."""
+    tenants = Tenants({"acme": ("wh_1", "wh_2", "wh_3")})
+    tenants.contents = {"wh_1": Content(compiled("data.a > `2`")), "wh_2": Content(compiled("data.a > `1`"))}
+    assert [out.key for out in routed(produced(), tenants)] == [b"acme/wh_2", b"acme/wh_3"]
+
+
+def test_a_projection_makes_the_body() -> None:
+    """The body's data is the projection's result, the delivery's id the same as without; others get it as it was."""
+    tenants = Tenants(contents={"wh_1": Content(None, compiled("{b: data.a, of: id}"))})
+    (plain, _), (projected, other) = (
+        [CODEC.delivery(out.value) for out in routed(produced(), one)] for one in (Tenants(), tenants)
+    )
+    assert projected.body == plain.body.replace(b'{"a": 1.10}', b'{"b":1.1,"of":"evt-1"}')
+    assert projected.id == plain.id
+    assert b'{"a": 1.10}' in other.body
+
+
+def test_what_cannot_be_judged_is_buried_and_hurts_nobody() -> None:
+    """Of a webhook whose filter cannot be used it is not known what it wants: a dead letter says so, others get it."""
+    tenants = Tenants(contents={"wh_1": Content(compiled("a ="))})
+    delivered, letter = routed(produced(), tenants)
+    assert delivered.key == b"acme/wh_2"
+    buried_as = CODEC.dead_letter(letter.value)
+    assert buried_as.reason is Reason.UNDECODABLE
+    assert "acme/wh_1: its filter: This JMESPath expression cannot be used" in buried_as.detail
+
+
+def test_many_that_cannot_be_judged_are_one_dead_letter() -> None:
+    """One dead letter an event, which names some of them: redriving it asks all again."""
+    webhooks = tuple(f"wh_{number}" for number in range(30))
+    tenants = Tenants({"acme": webhooks}, contents=dict.fromkeys(webhooks, Content(compiled("a ="))))
+    detail = buried(produced(), tenants).detail
+    assert detail.count("its filter") == 5
+    assert detail.endswith("; and 25 more")
 
 
 def test_an_event_that_nobody_wants_causes_nothing() -> None:

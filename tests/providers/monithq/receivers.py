@@ -17,11 +17,12 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 
+from tests.debian_packages import Missing, done, install
+
 PAGES = Path(__file__).parent / "pages"
 SECRET = "YOUR_WEBHOOK_SECRET"
 """As the page has it."""
 EXPRESS = "5.3.0"
-INSTALL_S = 180
 START_S = 30
 
 _START_EXPRESS = (
@@ -33,10 +34,6 @@ server = make_server('127.0.0.1', 0, app)
 print(f'listening on {server.server_port}', flush=True)
 server.serve_forever()
 """
-
-
-class Missing(Exception):
-    """The receiver cannot be run here."""
 
 
 @contextmanager
@@ -103,31 +100,13 @@ def _node_modules() -> Path:
     if not (cache / "complete").exists():
         cache.mkdir(parents=True, exist_ok=True)
         options = ("--no-save", "--ignore-scripts", "--no-audit", "--no-fund")
-        _install([_tool("npm"), "install", *options, "--prefix", str(cache), f"express@{EXPRESS}"])
+        done([_tool("npm"), "install", *options, "--prefix", str(cache), f"express@{EXPRESS}"])
         (cache / "complete").touch()
     return cache / "node_modules"
 
 
 def _installed_php() -> str:
     """PHP's command line, from Debian's package where we may install it: as root."""
-    if (found := shutil.which("php")) is not None:
-        return found
-    if os.geteuid() != 0 or shutil.which("apt-get") is None:
-        raise Missing("php is not installed, and only root may install Debian's php-cli")
-    try:
-        _install(["apt-get", "install", "-y", "--no-install-recommends", "php-cli"])
-    except Missing:  # perhaps only the lists of packages are missing
-        _install(["apt-get", "update"])
-        _install(["apt-get", "install", "-y", "--no-install-recommends", "php-cli"])
+    if shutil.which("php") is None:
+        install("php-cli")
     return _tool("php")
-
-
-def _install(command: list[str]) -> None:
-    environment = {**os.environ, "DEBIAN_FRONTEND": "noninteractive"}
-    try:
-        subprocess.run(command, check=True, capture_output=True, text=True, timeout=INSTALL_S, env=environment)
-    except subprocess.TimeoutExpired as error:
-        raise Missing(f"{Path(command[0]).name} was not done after {INSTALL_S} s") from error
-    except subprocess.CalledProcessError as error:
-        last = (error.stderr or error.stdout).strip().splitlines()[-1:]
-        raise Missing(f"{' '.join(command[:2])} failed: {' '.join(last)}") from error

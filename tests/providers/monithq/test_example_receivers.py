@@ -10,7 +10,8 @@ import pytest
 from pipeline.flow.deliver import Delivery, Origin, Outcome, OutgoingRequest, Verdict
 from pipeline.flow.subscription import Tenant
 from pipeline.profiles import PROFILES, examples
-from tests.providers.monithq.receivers import RECEIVERS, SECRET, Missing, running
+from tests.debian_packages import Missing
+from tests.providers.monithq.receivers import RECEIVERS, SECRET, running
 
 pytestmark = pytest.mark.providers
 MONITHQ = PROFILES["monithq"]

@@ -1,0 +1,85 @@
+"""Sending deliveries again: which may be, and the record that does it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
+from http import HTTPStatus
+
+from pipeline.api.deps import Deps
+from pipeline.api.problems import Refusal
+from pipeline.api.state import status_and_state
+from pipeline.errors import PipelineError, Unreachable
+from pipeline.flow.deliver import Carriage, Delivery
+from pipeline.flow.history import ENDED
+from pipeline.flow.rounds import RANDOM_BYTES, fresh_round
+from pipeline.flow.subscription import Subscription
+from pipeline.kafka.codec import Codec
+from pipeline.kafka.topics import DELIVERIES
+from pipeline.ports import Outgoing
+from pipeline.profiles import PROFILES
+from pipeline.store.log import DeliveryRow
+from pipeline.workers.carriage import to_headers
+
+BODY_GONE = "The body is gone: retention has taken it. Send the event again instead."
+_UNCONFIRMED = (
+    "Kafka has not confirmed all of it in time, some may be sent: look, and ask again; what is sent is left out"
+)
+
+
+async def require_active(deps: Deps, tenant: str, held: Subscription | None) -> Subscription:
+    """The webhook, which would be sent to now. Raises `Refusal` (409) where a delivery would only be skipped."""
+    if held is None:
+        raise Refusal(HTTPStatus.CONFLICT, "The webhook is gone: nothing would be sent.")
+    owner = deps.tenant(tenant)
+    unmet = PROFILES[owner.profile].unmet(owner)
+    known = (await deps.directory.states([held.path])).get(held.path)
+    status, state = status_and_state(held, unmet.refusal if unmet else None, known, None, deps.clock())
+    if status != "active":
+        why = f" ({state.reason})" if state.reason else ""
+        raise Refusal(HTTPStatus.CONFLICT, f"The webhook is {status}{why}: nothing would be sent.")
+    return held
+
+
+def may_be_sent(deps: Deps, row: DeliveryRow) -> None:
+    """Raise `Refusal` (409) while the delivery has not ended, as far as the log or this process knows."""
+    if deps.issued.newer(row.id, row.round) is not None:
+        raise Refusal(HTTPStatus.CONFLICT, "The delivery is being sent again already.")
+    if row.status not in ENDED:
+        raise Refusal(HTTPStatus.CONFLICT, f"The delivery has not ended: it is {row.status}.")
+
+
+def in_fresh_round(deps: Deps, row: DeliveryRow, delivery: Delivery) -> tuple[str, Outgoing]:
+    """A round of its own, and the delivery as it was first written, in that round: the same id, the same bytes."""
+    round_ = fresh_round(deps.clock(), deps.random(RANDOM_BYTES), row.round)
+    return round_, _again(deps.records.codec, delivery, round_)
+
+
+async def recorded(deps: Deps, rows: Iterable[DeliveryRow]) -> dict[str, Delivery]:
+    """The deliveries, by their ids, whose bodies retention has not taken yet. Raises `Unreachable`."""
+    at = {row.id: (row.partition, row.offset) for row in rows if row.partition is not None and row.offset is not None}
+    held = await deps.records.deliveries(at.values())
+    return {number: held[place] for number, place in at.items() if place in held and held[place].id == number}
+
+
+async def hand_over(deps: Deps, rounds: Sequence[tuple[str, str]], records: Sequence[Outgoing]) -> None:
+    """Write the records; `rounds` are their deliveries' ids and rounds. Raises `Unreachable` if one is not confirmed.
+
+    From before the writing on they count as under way; those of which it is not known whether they were written do not.
+    """
+    for delivery, round_ in rounds:
+        deps.issued.give(delivery, round_)
+    outcomes: Sequence[PipelineError | None] = [Unreachable(_UNCONFIRMED)] * len(rounds)
+    try:
+        outcomes = await deps.records.publish(records)
+    finally:
+        for (delivery, _), error in zip(rounds, outcomes, strict=True):
+            if error is not None:
+                deps.issued.take_back(delivery)
+    if any(error is not None for error in outcomes):
+        raise Unreachable(_UNCONFIRMED)
+
+
+def _again(codec: Codec, delivery: Delivery, round_: str) -> Outgoing:
+    first, headers = replace(delivery, attempt=1), to_headers(Carriage(round_))
+    return Outgoing(DELIVERIES, delivery.path.encode(), codec.encode_delivery(first), headers)
