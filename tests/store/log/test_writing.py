@@ -197,7 +197,7 @@ def placed(entries: Sequence[Entry]) -> list[Entry]:
     ]
 
 
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(entries=st.lists(records, max_size=12).map(placed), data=st.data())
 def test_neither_order_nor_repetition_matters(log: DeliveryLog, entries: list[Entry], data: st.DataObject) -> None:
     """The same entries, in any order and in any batches, some again and again, come to the same tables."""
