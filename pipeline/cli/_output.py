@@ -6,7 +6,12 @@ import json
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from rich.table import Table
+
+_WIDE = 10_000
 
 
 class Format(StrEnum):
@@ -79,21 +84,19 @@ def cell(value: Any) -> str:
 
 
 def _table(items: Iterable[dict[str, Any]], columns: Sequence[str]) -> None:
-    from rich.console import Console  # noqa: PLC0415 - for people only, and slow to load
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - for people only, and slow to load
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, header_style="bold", pad_edge=False)
     for column in columns:
-        table.add_column(column.replace("_", " "), overflow="fold")
+        table.add_column(column.replace("_", " "), overflow="fold", no_wrap=column == "id")
     for item in items:
         table.add_row(*(Text(cell(item.get(column))) for column in columns))
-    Console(highlight=False).print(table)
+    _print(table)
 
 
 def _fields(item: dict[str, Any]) -> None:
-    from rich.console import Console  # noqa: PLC0415
-    from rich.table import Table  # noqa: PLC0415
+    from rich.table import Table  # noqa: PLC0415 - as above
     from rich.text import Text  # noqa: PLC0415
 
     table = Table(box=None, show_header=False, pad_edge=False)
@@ -101,7 +104,14 @@ def _fields(item: dict[str, Any]) -> None:
     table.add_column(overflow="fold")
     for name, value in item.items():
         table.add_row(name.replace("_", " "), Text(cell(value)))
-    Console(highlight=False).print(table)
+    _print(table)
+
+
+def _print(table: Table) -> None:
+    """As wide as the terminal; into a pipe or a file as wide as it is, so that a line is a row."""
+    from rich.console import Console  # noqa: PLC0415 - as above
+
+    Console(highlight=False, width=None if sys.stdout.isatty() else _WIDE).print(table)
 
 
 def _line(words: str) -> None:

@@ -16,14 +16,13 @@ app = typer.Typer(no_args_is_help=True, help="What was sent to whom, and what ca
 COLUMNS = (
     "id",
     "created_at",
-    "webhook",
-    "event",
-    "type",
     "status",
     "attempt_count",
     "last_verdict",
-    "last_status_code",
     "next_attempt_at",
+    "event",
+    "type",
+    "webhook",
 )
 _ATTEMPTS = ("attempt", "round", "started_at", "verdict", "status_code", "duration_ms", "next")
 Delivery = Annotated[str, typer.Argument(help="The delivery's id, which its endpoint sees as webhook-id.")]
