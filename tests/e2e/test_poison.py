@@ -262,7 +262,8 @@ def test_poison_on_the_control_topics(kitchen: Kitchen, hook: Hook) -> None:
     place = written(flow, topics.EVENTS, Poison("", codec.encode_event(event)))
     (letter,) = flow.dead.until(lambda one: (one["topic"], one["partition"], one["offset"]) == place)
     assert letter["reason"] == "undecodable"
-    assert all(f"wh_junk{number}" in letter["detail"] for number in range(len(junk)))
+    assert all(f"wh_junk{number}" in letter["detail"] for number in range(5))
+    assert letter["detail"].endswith(f"and {len(junk) - 5} more")
     assert {got.path for got in flow.accepted(victim)} == {victim.path}
     assert len(flow.accepted(victim)) == 1
     orphan = written(flow, topics.EVENTS, Poison("", codec.encode_event(replace(event, tenant="junk1"))))

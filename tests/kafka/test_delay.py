@@ -276,15 +276,17 @@ async def test_a_head_waits_no_longer_than_its_tier_from_when_it_was_seen() -> N
 async def test_many_overdue_partitions_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """Where much is overdue, no partition waits until another has been forwarded whole, and the event loop goes on."""
     monkeypatch.setattr(module, "_AT_ONCE", 10)
-    publisher = Silent()
+    publisher, long, short = Silent(), Progress(), Progress()
     work = holding(publisher, {"retry-201ms": 0, "retry-503ms": 0})
-    hold, long, short = work.processing(lambda _: None), Progress(), Progress()
+    hold = work.processing(lambda _: None)
     await hold(batch(long, *range(1_000)))
     await hold(batch(short, 0, topic="retry-503ms"))
-    running = asyncio.create_task(work.run())
-    await eventually(lambda: len(publisher.written) > 10)
-    assert short.begun == 1
-    assert long.begun < 1_000
+    running, turns = asyncio.create_task(work.run()), list[int]()
+    while long.begun < 1_000:
+        await asyncio.sleep(0)  # the event loop's next round
+        turns.append(long.begun)
+        assert short.begun or long.begun <= 10
+    assert all(later - earlier <= 10 for earlier, later in pairwise([0, *turns]))
     running.cancel()
 
 
