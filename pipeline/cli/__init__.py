@@ -75,10 +75,10 @@ def _pipeline() -> None:
 
 def main() -> NoReturn:
     """Run the command line. What goes wrong is one line on stderr and an exit code (`pipeline.errors`)."""
-    sys.exit(run(sys.argv[1:]))
+    sys.exit(invoke(sys.argv[1:]))
 
 
-def run(arguments: list[str]) -> int:
+def invoke(arguments: list[str]) -> int:
     """The exit code of this command line."""
     try:
         return int(app(arguments, prog_name="pipeline", standalone_mode=False) or 0)

@@ -13,7 +13,7 @@ import pytest
 import uvicorn
 
 from pipeline.api.app import create_app
-from pipeline.cli import run
+from pipeline.cli import invoke
 from tests.api.parts import Parts, memory_parts
 from tests.prepared import ADMIN_KEY
 
@@ -45,7 +45,7 @@ class Command:
 
     def __call__(self, *arguments: str) -> Said:
         """What comes of these arguments."""
-        code = run(list(arguments))
+        code = invoke(list(arguments))
         out, err = self.capture.readouterr()
         return Said(code, out, err)
 

@@ -98,8 +98,8 @@ def test_help_and_refusals_load_no_frameworks() -> None:
     heavy = ("fastapi", "confluent_kafka", "httpx", "faust", "aiohttp", "cryptography")
     code = f"""
 import sys
-from pipeline.cli import run
-run(["tenants", "list"])
+from pipeline.cli import invoke
+invoke(["tenants", "list"])
 import pipeline.cli.webhooks, pipeline.cli.events, pipeline.cli.profiles, pipeline.cli.config
 print([name for name in {heavy!r} if name in sys.modules])
 """

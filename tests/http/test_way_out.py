@@ -27,8 +27,8 @@ KNOWN_CALLS = {
 REACHING = {"http/connector.py", "http/names.py", "http/client.py", "http/transport.py", "http/proxy.py"}
 """What delivers; the rest of `http/` answers or speaks to the operator's own API."""
 SPEAKS_TO_OUR_API = "http/rest.py"
-DELIVERS = {"cli/_wiring.py"}
-"""Who makes a delivery client."""
+DELIVERS = {"cli/_wiring.py", "api/serve.py"}
+"""Who makes a delivery client: the sender, and the API for tests of a configuration."""
 
 
 def _modules() -> Iterator[tuple[str, ast.Module]]:
@@ -75,7 +75,7 @@ def test_who_sends_holds_the_guarded_client() -> None:
         if not path.startswith("http/")
     }
     assert {path for path, used in users.items() if used} == DELIVERS
-    assert users["cli/_wiring.py"] <= {"pipeline.http.client", "pipeline.http.client.DeliveryClient"}
+    assert all(users[path] <= {"pipeline.http.client", "pipeline.http.client.DeliveryClient"} for path in DELIVERS)
 
 
 def test_requests_are_made_by_the_transport_and_to_our_api_alone() -> None:

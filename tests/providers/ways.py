@@ -11,7 +11,7 @@ from typing import Any
 
 import httpx
 
-from pipeline.cli import run
+from pipeline.cli import invoke
 
 Json = dict[str, Any]
 
@@ -165,7 +165,7 @@ class Cli:
     def _called(self, *arguments: str) -> str:
         out, err = io.StringIO(), io.StringIO()
         with redirect_stdout(out), redirect_stderr(err):
-            code = run([*arguments, "--api-url", self.url, "--api-key", self.key])
+            code = invoke([*arguments, "--api-url", self.url, "--api-key", self.key])
         if code == 2:
             raise Refused(err.getvalue())
         failed_test = code == 1 and arguments[:2] == ("webhooks", "test")
