@@ -28,9 +28,9 @@ _RECORD = 1_000
 """Roughly the memory of a record in Python, without its value."""
 _AT_ONCE = 200
 """After so many records of a partition it is the next one's turn, and the event loop's."""
-_TOGETHER_S, _LONGEST_SLEEP_S = 0.02, 0.5
+_TOGETHER_S, _BREATH_S, _LONGEST_SLEEP_S = 0.02, 0.001, 0.5
 """What falls due within a moment goes together: records one by one cost the broker, and those who read them, far more
-than their work."""
+than their work. While much is overdue the pause is for the thread that reads."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +110,8 @@ class Holding:
                 if not queue.waiting:
                     del self._queues[partition]
             self._set_paused()
+            await asyncio.sleep(_BREATH_S if more else _TOGETHER_S)
             if not more:
-                await asyncio.sleep(_TOGETHER_S)
                 await self._next()
 
     async def _next(self) -> None:

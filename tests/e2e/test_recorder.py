@@ -107,8 +107,8 @@ def test_the_log_tells_what_became_of_events(world: World) -> None:
         row = world.until_status(stubborn, "e1", Status.CANCELLED)
         seen = world.log.attempts(row.tenant, row.id)
         assert [one.attempt.verdict.value for one in seen] == ["rejected"] * (len(seen) - 1) + ["skipped"]
-        event = world.log.event(arrived.tenant.id, "e1")
-        delivered = world.row(arrived, "e1")
+        until(lambda: getattr(world.row(arrived, "e1"), "event_offset", None) is not None, lambda: "no place yet")
+        event, delivered = world.log.event(arrived.tenant.id, "e1"), world.row(arrived, "e1")
         assert event is not None
         assert delivered is not None
         assert (delivered.event_partition, delivered.event_offset) == (event.partition, event.offset)

@@ -156,11 +156,13 @@ def _deck(chance: random.Random, cards: tuple[Card, ...]) -> Iterator[Card]:
 
 
 _CONTROLS: Mapping[Control, list[Fault]] = {
-    Control.COMMIT_FIRST: [Fault(Kind.POINT, "delay", slot, "after-commit:3") for slot in range(ROLES["delay"])],
+    Control.COMMIT_FIRST: [
+        Fault(Kind.POINT, "delay", slot, f"after-commit:{n}") for n in (3, 5, 7) for slot in range(ROLES["delay"])
+    ],
     Control.ACKS_0: [Fault(Kind.FREEZE, pause_s=1.5)],
     Control.SWALLOW_ERRORS: [Fault(Kind.BROKER, pause_s=4.0)],
 }
 """What shows each control quickly: each of these is among the faults that the real thing must survive.
 
-A delay worker always holds records that it has read. A sender that dies has sent nearly all that it has read.
+A delay worker nearly always holds a record or more that it has read; a sender that dies has sent nearly all of its own.
 """

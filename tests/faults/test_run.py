@@ -36,7 +36,7 @@ def test_nothing_is_lost(tmp_path: Path) -> None:
 
 
 def test_a_loss_is_seen(tmp_path: Path) -> None:
-    """Offsets committed too early, two delay workers killed: the ledger says what was lost, and the run fails."""
+    """Offsets committed too early, delay workers killed: the ledger says what was lost, and the run fails."""
     code, figures, said = _run(tmp_path / "run", "--control", "commit-first", "--seed", str(SEED))
     assert figures["lost"] > 0, said
     assert code == 1
