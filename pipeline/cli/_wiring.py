@@ -159,15 +159,7 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
     ):
         clock, targets = BrokerClock(), ViewTargets(table, codec, vault)
         sealing = Sealing(table, codec, vault)
-        endpoints = Endpoints(
-            codec,
-            publisher,
-            HealthRule.parse(settings.disable_after, settings.disable_attempts),
-            ladder.tiers[0].wait_ms,
-            clock=lambda: clock.now_ms() if clock.known else now_ms(),
-            stored=lambda webhook: targets.states.of(webhook.path),
-            tested=WebhookTests(table, codec).of,
-        )
+        endpoints = _endpoints(settings, (codec, publisher), table, targets, clock)
         taking = TakingOver(attempts, repeats, lambda: len(stage.feed.tracker.partitions), endpoints.refresh)
         hand_over = HandOver(publisher, repeats, ladder)
         worker = Sender(
@@ -196,6 +188,20 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
         beside = hand_over.run(), endpoints.run(), tick(clock, publisher)
         warning = lambda: sealing.warning or targets.states.warning  # noqa: E731
         yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, beside, warning)
+
+
+def _endpoints(
+    settings: Settings, opened: tuple[Codec, Publisher], table: Table, targets: ViewTargets, clock: BrokerClock
+) -> Endpoints:
+    """What the sender knows of its endpoints, by the broker's clock as soon as that is known."""
+    return Endpoints(
+        *opened,
+        HealthRule.parse(settings.disable_after, settings.disable_attempts),
+        Ladder.parse(settings.ladder).tiers[0].wait_ms,
+        clock=lambda: clock.now_ms() if clock.known else now_ms(),
+        stored=lambda webhook: targets.states.of(webhook.path),
+        tested=WebhookTests(table, opened[0]).of,
+    )
 
 
 @asynccontextmanager
