@@ -47,7 +47,8 @@ class Delivery:
     """One event for one webhook.
 
     `body` is rendered once, by the router: every attempt sends the same bytes. `attempt` is the next attempt's number,
-    from 1. It holds no secrets: the sender looks the subscription up when it sends.
+    from 1. It holds no secrets: the sender looks the subscription up when it sends. One of a `replay` names it, and
+    `first`: the id of the event's delivery to this webhook without a replay.
     """
 
     id: str
@@ -61,6 +62,7 @@ class Delivery:
     attempt: int
     origin: Origin
     replay: str | None = None
+    first: str | None = None
 
     @property
     def path(self) -> str:

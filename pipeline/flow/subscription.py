@@ -34,7 +34,8 @@ class Subscription:
     requests per second. `filter` and `projection` are JMESPath (see `pipeline.flow.filters`): which events' content it
     wants, and what of it. `generation` is raised by an activation and by an edit of URL or authentication; an
     endpoint's state of an older one counts for nothing. `headers` (sealed: a customer may put a token there) go with
-    every request; `client_certificate` (sealed, with its key) is shown to an endpoint that asks for one.
+    every request; `client_certificate` (sealed, with its key) is shown to an endpoint that asks for one. One with a
+    `replay` is that replay's endpoint alone: no event is routed to it, and no list shows it.
     """
 
     tenant: str
@@ -55,6 +56,7 @@ class Subscription:
     created_ms: int = 0
     updated_ms: int = 0
     projection: str | None = None
+    replay: str | None = None
 
     @property
     def path(self) -> str:

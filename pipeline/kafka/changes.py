@@ -8,9 +8,10 @@ from typing import Protocol, assert_never
 from pipeline.flow.access import ApiKey
 from pipeline.flow.audit import Audit
 from pipeline.flow.cancels import Cancel
+from pipeline.flow.replay import Replay
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.flow.trials import WebhookTest
-from pipeline.kafka.topics import AUDIT, CANCELS, KEYS, SUBSCRIPTIONS, TENANTS, WEBHOOK_TESTS
+from pipeline.kafka.topics import AUDIT, CANCELS, KEYS, REPLAYS, SUBSCRIPTIONS, TENANTS, WEBHOOK_TESTS
 
 PLATFORM = "_platform"
 """The key of audit records that belong to no tenant."""
@@ -26,13 +27,13 @@ class Removed:
 
 @dataclass(frozen=True, slots=True)
 class Forgotten:
-    """A record of another control topic (`keys`, `webhook-tests`, `cancels`) that is no more."""
+    """A record of another control topic (`keys`, `webhook-tests`, `cancels`, `replays`) that is no more."""
 
     topic: str
     key: str
 
 
-Change = Tenant | Subscription | ApiKey | WebhookTest | Cancel | Removed | Forgotten
+Change = Tenant | Subscription | ApiKey | WebhookTest | Cancel | Replay | Removed | Forgotten
 
 
 class Encoder(Protocol):
@@ -53,6 +54,9 @@ class Encoder(Protocol):
     def encode_cancel(self, cancel: Cancel) -> bytes:
         """A record of `cancels`."""
 
+    def encode_replay(self, replay: Replay) -> bytes:
+        """A record of `replays`."""
+
     def encode_audit(self, audit: Audit) -> bytes:
         """A record of `audit`."""
 
@@ -66,7 +70,7 @@ class ControlRecord:
     value: bytes | None
 
 
-def record_of(change: Change | Audit, encoder: Encoder) -> ControlRecord:  # noqa: PLR0911 - one for each kind of change
+def record_of(change: Change | Audit, encoder: Encoder) -> ControlRecord:  # noqa: C901, PLR0911 - one for each kind
     """The one record that makes the change."""
     match change:
         case Tenant():
@@ -79,6 +83,8 @@ def record_of(change: Change | Audit, encoder: Encoder) -> ControlRecord:  # noq
             return ControlRecord(WEBHOOK_TESTS, change.path, encoder.encode_webhook_test(change))
         case Cancel():
             return ControlRecord(CANCELS, change.delivery, encoder.encode_cancel(change))
+        case Replay():
+            return ControlRecord(REPLAYS, change.id, encoder.encode_replay(change))
         case Removed(tenant, None):
             return ControlRecord(TENANTS, tenant, None)
         case Removed(tenant, webhook):

@@ -27,6 +27,7 @@ from pipeline.flow.deadletter import DeadLetter
 from pipeline.flow.deliver import Attempt, Delivery
 from pipeline.flow.event import Event
 from pipeline.flow.health import EndpointState
+from pipeline.flow.replay import Progress, Replay
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.flow.trials import WebhookTest
 from pipeline.kafka import cloudevents, control_records, records, schemas
@@ -150,6 +151,14 @@ class Codec:
         """A record of `cancels`. Raises `Undecodable`."""
         return self._decode("cancel", value, control_records.to_cancel)
 
+    def decode_replay(self, value: bytes | None) -> Replay:
+        """A record of `replays`. Raises `Undecodable`."""
+        return self._decode("replay", value, control_records.to_replay)
+
+    def decode_replay_progress(self, value: bytes | None) -> Progress:
+        """A record of `replay-progress`. Raises `Undecodable`."""
+        return self._decode("replay_progress", value, control_records.to_progress)
+
     def decode_audit(self, value: bytes | None) -> Audit:
         """A record of `audit`. Raises `Undecodable`."""
         return self._decode("audit", value, control_records.to_audit)
@@ -193,6 +202,14 @@ class Codec:
     def encode_cancel(self, cancel: Cancel) -> bytes:
         """A record of `cancels`."""
         return self._encode("cancel", control_records.from_cancel(cancel))
+
+    def encode_replay(self, replay: Replay) -> bytes:
+        """A record of `replays`."""
+        return self._encode("replay", control_records.from_replay(replay))
+
+    def encode_replay_progress(self, progress: Progress) -> bytes:
+        """A record of `replay-progress`."""
+        return self._encode("replay_progress", control_records.from_progress(progress))
 
     def encode_audit(self, audit: Audit) -> bytes:
         """A record of `audit`."""

@@ -40,6 +40,7 @@ def to_delivery(v: Plain) -> Delivery:
         v["attempt"],
         Origin(o["topic"], o["partition"], o["offset"], o["subscriptions_offset"]),
         v["replay"],
+        v["first"],
     )
 
 
@@ -63,6 +64,7 @@ def from_delivery(d: Delivery) -> Plain:
             "subscriptions_offset": o.subscriptions_offset,
         },
         "replay": d.replay,
+        "first": d.first,
     }
 
 
@@ -169,6 +171,7 @@ def to_subscription(v: Plain) -> Subscription:
         version=v["version"],
         created_ms=v["created"],
         updated_ms=v["updated"],
+        replay=v["replay"],
     )
 
 
@@ -193,6 +196,7 @@ def from_subscription(s: Subscription) -> Plain:
         "version": s.version,
         "created": s.created_ms,
         "updated": s.updated_ms,
+        "replay": s.replay,
     }
 
 

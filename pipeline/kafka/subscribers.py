@@ -29,14 +29,15 @@ _TYPES = 1_000
 class ViewSubscribers:
     """Implements `ports.Subscribers` over a table of `subscriptions`, `tenants` and `endpoint-state`.
 
-    A webhook that failures have disabled wants nothing: its events stay in the log.
+    A webhook that failures have disabled wants nothing: its events stay in the log. Endpoints of a replay alone are
+    among the webhooks only with `targets`.
 
     `unreadable` has the records that were met and could not be read, by topic and key, and why; `unusable` the webhooks
     whose filter or projection this version cannot use.
     """
 
-    def __init__(self, table: Table, codec: Codec) -> None:
-        self._table, self._codec = table, codec
+    def __init__(self, table: Table, codec: Codec, *, targets: bool = False) -> None:
+        self._table, self._codec, self._targets = table, codec, targets
         self._known: OrderedDict[str, Tenancy] = OrderedDict()
         self.unreadable: dict[tuple[str, str], str] = {}
         self.unusable: dict[str, str] = {}
@@ -102,7 +103,10 @@ class ViewSubscribers:
     def _webhooks(self, tenant: str) -> list[Subscription]:
         """Those that want anything now."""
         every = (self._webhook(key) for key in self._table.keys(SUBSCRIPTIONS, tenant))
-        return [held for held in every if held is not None and held.active and not self.states.disable(held)]
+        return [held for held in every if held is not None and self._gets(held)]
+
+    def _gets(self, held: Subscription) -> bool:
+        return held.active and (self._targets or held.replay is None) and not self.states.disable(held)
 
     def _content(self, webhook: Subscription) -> Content | None:
         """One that cannot be used is told of; the router says so of each event that it would have to judge."""

@@ -23,7 +23,7 @@ ATTEMPTS, DEAD_LETTERS, CLOCK = "attempts", "retry-dlq", "clock"
 SUBSCRIPTIONS, TENANTS, KEYS, ENDPOINT_STATE = "subscriptions", "tenants", "keys", "endpoint-state"
 CANCELS, WEBHOOK_TESTS, REPLAYS, REPLAY_PROGRESS = "cancels", "webhook-tests", "replays", "replay-progress"
 AUDIT = "audit"
-CONTROL_TOPICS = (SUBSCRIPTIONS, TENANTS, KEYS, WEBHOOK_TESTS, CANCELS)
+CONTROL_TOPICS = (SUBSCRIPTIONS, TENANTS, KEYS, WEBHOOK_TESTS, CANCELS, REPLAYS)
 """What the API writes and sees in its own view."""
 
 GROUPS: Mapping[str, tuple[str, ...]] = {
@@ -71,8 +71,8 @@ def catalogue(ladder: Ladder) -> tuple[Topic, ...]:
     return (
         Topic(EVENTS, {"retention.ms": str(14 * _DAY_MS), "max.message.bytes": str(_MIB)}),
         *(Topic(name, _COMPACTED, partitions=1) for name in (SUBSCRIPTIONS, TENANTS, KEYS)),
-        *(Topic(name, _COMPACTED, partitions=1) for name in (CANCELS, WEBHOOK_TESTS, REPLAYS, REPLAY_PROGRESS)),
-        Topic(ENDPOINT_STATE, _COMPACTED),
+        *(Topic(name, _COMPACTED, partitions=1) for name in (CANCELS, WEBHOOK_TESTS)),
+        *(Topic(name, _COMPACTED) for name in (REPLAYS, REPLAY_PROGRESS, ENDPOINT_STATE)),
         Topic(CLOCK, {"retention.ms": str(_HOUR_MS), "segment.ms": str(_HOUR_MS // 4), **_APPEND_TIME}, partitions=1),
         Topic(DELIVERIES, _KEPT),
         Topic(DELIVERIES_REPLAY, _KEPT),

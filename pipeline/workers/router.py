@@ -25,13 +25,14 @@ class Router:
     """One event in; its deliveries out, or its dead letter.
 
     The view that `subscribers` looks into must be at least as new as the reading of the record: the caller sees to
-    that.
+    that. With the id of a `replay` each is a new delivery, which names the first one.
     """
 
     codec: Codec
     subscribers: Subscribers
     undertaker: Undertaker
     topic: str = TOPIC
+    replay: str | None = None
 
     def __call__(self, record: Record) -> list[Outgoing]:
         """What the record causes. Raises nothing for a record that is bad."""
@@ -68,12 +69,11 @@ class Router:
         digest = hashlib.sha256(event.data.encode()).digest()
         origin = Origin(record.topic, record.partition, record.offset, self.subscribers.offset)
         for webhook, seen in _seen(webhooks, event, tenancy, untold):
-            number = delivery_id(event, webhook, digest)
+            number = delivery_id(event, webhook, digest, self.replay)
+            first = delivery_id(event, webhook, digest) if self.replay else None
             body = tenancy.profile.body(seen, tenancy.tenant, number)
-            delivery = Delivery(
-                number, event.tenant, webhook, event.id, event.type, event.source, event.time_ms, body, 1, origin
-            )
-            yield self._outgoing(record, delivery)
+            named = number, event.tenant, webhook, event.id, event.type, event.source, event.time_ms
+            yield self._outgoing(record, Delivery(*named, body, 1, origin, self.replay, first))
 
     def _outgoing(self, record: Record, delivery: Delivery) -> Outgoing:
         out = Outgoing(self.topic, delivery.path.encode(), self.codec.encode_delivery(delivery), FIRST)

@@ -51,8 +51,6 @@ def test_the_catalogue_is_the_contract_s() -> None:
             "keys",
             "cancels",
             "webhook-tests",
-            "replays",
-            "replay-progress",
             "clock",
             "audit",
         )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from functools import partial
 from http import HTTPStatus
 from typing import TypeVar
@@ -15,9 +15,10 @@ from pipeline.api.problems import FieldError, Refusal
 from pipeline.flow.history import Status
 from pipeline.flow.rounds import FIRST
 from pipeline.kafka.topics import DELIVERIES, EVENTS
-from pipeline.ports import Outgoing, Record, Subscribers, Tenancy
+from pipeline.ports import Outgoing, Record
 from pipeline.store.log import DeliveryLog, DeliveryRow, EventRow
 from pipeline.store.pages import Page, Place
+from pipeline.workers.chosen import Chosen
 from pipeline.workers.dead import Undertaker
 from pipeline.workers.router import Router
 
@@ -58,31 +59,12 @@ class Found:
             raise Refusal(HTTPStatus.UNPROCESSABLE_ENTITY, words, [FieldError("/since", "too_many", words)])
 
 
-@dataclass(frozen=True, slots=True)
-class _Only:
-    """The subscribers (`ports.Subscribers`), of whom one webhook alone is looked at."""
-
-    every: Subscribers
-    webhook: str
-
-    @property
-    def offset(self) -> int:
-        return self.every.offset
-
-    def of(self, tenant: str) -> Tenancy | None:
-        found = self.every.of(tenant)
-        return None if found is None else replace(found, wanting=self._wanting(found), unreadable=())
-
-    def _wanting(self, found: Tenancy) -> Callable[[str], tuple[str, ...]]:
-        return lambda type_: tuple(one for one in found.wanting(type_) if one == self.webhook)
-
-
 class Recovery:
     """One webhook's. The caller sees to it that there is one at a time. A dry run counts the same and sends nothing."""
 
     def __init__(self, deps: Deps, tenant: str, webhook: str, *, dry_run: bool) -> None:
         self._deps, self._tenant, self._webhook, self._dry_run = deps, tenant, webhook, dry_run
-        self._subscribers = _Only(deps.records.subscribers, webhook)
+        self._subscribers = Chosen(deps.records.subscribers, frozenset({webhook}))
         codec = deps.records.codec
         self._router = Router(codec, self._subscribers, Undertaker(codec, deps.clock))
 
