@@ -31,10 +31,12 @@ _SPARE_MS = 500.0
 """A limited rate makes up for so much time that it did not use."""
 LONGEST_MS = 3_600_000
 """A reservation sleeps no longer; then the settings in force judge it anew."""
-_GUESSED_MS, _WRITES = 60_000, 3
+_GUESSED_TIERS, _WRITES = 12, 6
 """While an endpoint is sick its capacity, and so every slot, is a guess: who waits for one looks again this soon at
 first, then after twice as long each time (a time is so many writes), up to the longest. So what came during an outage
 is not kept for long after it."""
+_ON_THE_WAY = 3
+"""A slot without a rate is looked at again after this part of the way to it."""
 _LATE = 20
 """The ladder may be late by this part of the smallest tier: whoever waits on it comes so much earlier."""
 
@@ -173,11 +175,17 @@ class Lane(Generic[T]):
         most = (self._allowed if self._shrunk else self.cap) / lasts
         return most if self.rate is None else min(most, self.rate / 1000)
 
-    def longest_ms(self, hop: int) -> int:
-        """How long a delivery that was written `hop` times may sleep at most before its slot is judged anew."""
-        if not (self._shrunk or self.breaker.trying):
-            return LONGEST_MS
-        return min(_GUESSED_MS << min(hop // _WRITES, 10), LONGEST_MS)
+    def longest_ms(self, now: float, slot_ms: float, hop: int) -> int:
+        """How long a delivery that was written `hop` times may sleep at most before its slot is judged anew.
+
+        Without a rate a slot is an estimate, by what the endpoint took at a moment: it is looked at again on the way.
+        """
+        longest = LONGEST_MS
+        if self._shrunk or self.breaker.trying:
+            longest = min(_GUESSED_TIERS * self.tier_ms << min(hop // _WRITES, 10), LONGEST_MS)
+        if self.rate is None and not self.breaker.trying:
+            longest = min(longest, max(int(slot_ms - now), 0) // _ON_THE_WAY)
+        return longest
 
     @property
     def well(self) -> bool:

@@ -173,7 +173,8 @@ class Endpoints:
 
     def sleep_ms(self, endpoint: Endpoint, slot_ms: float, hop: int) -> int:
         """How long a delivery that was written `hop` times is to wait on the ladder for a slot."""
-        return sleep_ms(self._clock(), slot_ms, self._tier_ms, endpoint.lane.longest_ms(hop))
+        now = self._clock()
+        return sleep_ms(now, slot_ms, self._tier_ms, endpoint.lane.longest_ms(now, slot_ms, hop))
 
     def refresh(self) -> None:
         """Forget what is idle: a partition came, of whose endpoints others may have written since."""

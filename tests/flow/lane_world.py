@@ -80,7 +80,7 @@ class World:
 
     def _sleep(self, one: Sent, slot_ms: float) -> None:
         hop = sum(hops(wait) + 1 for wait in one.waits)
-        wait = sleep_ms(self.now, slot_ms, TIER_MS, self.lane.longest_ms(hop))
+        wait = sleep_ms(self.now, slot_ms, TIER_MS, self.lane.longest_ms(self.now, slot_ms, hop))
         one.slot_ms = int(slot_ms)
         one.waits.append(wait)
         self.at(self.now + wait + self._random.random() * LATE_MS, lambda: self._enter(one))

@@ -157,6 +157,18 @@ def test_an_endpoint_that_stood_still_is_soon_at_its_old_speed() -> None:
     assert len(world.sent) == 20 * 600
 
 
+def test_a_slow_moment_is_soon_over_for_those_who_wait_too() -> None:
+    """Ten slow seconds of an endpoint give slots minutes ahead: who has one goes soon after it is quick again."""
+    well = NOW + 10_000
+    world = World(lane(), lambda now: (20, False) if now >= well else (3_000, False))
+    world.arrive(every_ms=10, number=1_000)
+    world.look()
+    world.run(well)
+    assert world.lane.reserved_until_ms > NOW + 3 * MINUTE
+    world.run(well + MINUTE + 10_000)
+    assert len(world.sent) == 1_000
+
+
 def test_another_process_goes_on_behind_what_was_reserved() -> None:
     """A new owner of a partition does not begin at now."""
     first = lane(rate=10)
