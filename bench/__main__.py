@@ -10,7 +10,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from bench import control, delay, isolation, latency, throughput
+from bench import control, delay, isolation, latency, replay, throughput
 from bench.rig import say
 
 
@@ -42,6 +42,10 @@ async def _run(given: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
         case "control":
             figures = await control.run(given.only or control.PARTS, folder, quick=given.quick)
             return figures, control.missed(figures)
+        case "replay":
+            asked = {"count": given.pairs, "window_s": given.seconds}
+            figures = await replay.run(given.only or replay.PARTS, given.rate, folder, **asked)
+            return figures, replay.missed(figures)
         case _:
             cases, options = given.only or isolation.CASES, {"backlog": given.backlog, "count": given.pairs}
             compared = await isolation.run(cases, given.rate, folder, **options)
@@ -67,7 +71,12 @@ def _parser() -> argparse.ArgumentParser:
     five = cases.add_parser("control", help="ingest, log, recorder, views; exit code 1 when a floor is missed")
     five.add_argument("--part", dest="only", action="append", choices=control.PARTS, help="this one alone")
     five.add_argument("--quick", action="store_true", help="a tenth of everything")
-    for case in (one, two, three, four, five):
+    six = cases.add_parser("replay", help="plans, and a replay beside live traffic; exit code 1 when a floor is missed")
+    six.add_argument("--part", dest="only", action="append", choices=replay.PARTS, help="this one alone")
+    six.add_argument("--rate", type=float, default=replay.RATE, help="live events per second, and replayed ones")
+    six.add_argument("--pairs", type=int, default=replay.PAIRS, help="of windows, without and with a replay")
+    six.add_argument("--seconds", type=float, default=replay.WINDOW_S, help="of a window")
+    for case in (one, two, three, four, five, six):
         case.add_argument("-o", dest="output", choices=("table", "json"), default="table")
     return parser
 

@@ -73,8 +73,15 @@ class Work(Protocol):
     def lost(self) -> bool:
         """Whether its partition is no longer this process's: attempts are still written, effects are not."""
 
+    @property
+    def doubtful(self) -> bool:
+        """Whether this process has stood still since: its partition may be another's, who has not been told of yet."""
+
     def answered(self) -> None:
         """Nobody is kept waiting by it any more: its request has ended, takes long, or waits for its own endpoint."""
+
+    def goes_on(self) -> None:
+        """Work on it takes long, and is not stuck: who looks for what is stuck counts from here."""
 
     def release(self) -> None:
         """All that the record caused is durable, or another durable record carries it: its offset may be passed."""

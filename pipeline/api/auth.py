@@ -101,6 +101,12 @@ def requires(least: Role, *, configures: bool = False) -> Callable[[Request], Aw
     return check
 
 
+def require_own(who: Principal, tenant: str | None, what: str) -> None:
+    """Raise `Refusal` (404) for what is not this one's: another tenant's, or the platform's."""
+    if who.tenant not in {None, tenant}:
+        raise not_found(what)
+
+
 def _product(request: Request, tenant: str) -> Profile:
     deps: Deps = request.app.state.deps
     return PROFILES[deps.tenant(tenant).profile]

@@ -14,6 +14,8 @@ from pipeline.api.ids import base62
 from pipeline.api.log.asking import AskedLog
 from pipeline.api.log.issued import Issued
 from pipeline.api.log.records import Records
+from pipeline.api.log.statuses import Statuses
+from pipeline.api.planning import Plans
 from pipeline.api.problems import not_found
 from pipeline.api.quota import Quota
 from pipeline.api.roles import Principal
@@ -23,6 +25,7 @@ from pipeline.flow.access import ApiKey
 from pipeline.flow.audit import Audit
 from pipeline.flow.event import Event
 from pipeline.flow.health import EndpointState
+from pipeline.flow.replay import Progress, Replay
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.flow.trials import WebhookTest
 from pipeline.http.guard import EgressPolicy
@@ -48,7 +51,7 @@ class Directory(Protocol):
         """The tenant's webhooks that follow a place, newest first."""
 
     def webhook_paths(self, tenant: str) -> Iterator[str]:
-        """`tenant/webhook` of every webhook of the tenant."""
+        """`tenant/webhook` of every webhook of the tenant, and of endpoints of replays alone."""
 
     def test(self, path: str) -> WebhookTest | None:
         """The latest test of the configuration of `tenant/webhook`, if it was ever tested."""
@@ -68,6 +71,31 @@ class KeyRing(Protocol):
 
     def of(self, tenant: str) -> list[ApiKey]:
         """All keys of the tenant."""
+
+
+class Replays(Protocol):
+    """The replays as they are now, those of dead letters too."""
+
+    def replay(self, replay: str) -> Replay | None:
+        """The order of that id."""
+
+    def replays(self, tenant: str | None, after: Place | None, limit: int) -> Page[Replay]:
+        """The orders that follow a place, newest first: those of one tenant's events, or all."""
+
+    def of(self, tenant: str | None) -> Iterator[Replay]:
+        """All orders of one tenant's events, or all that there are."""
+
+    def learn(self, replays: Sequence[str]) -> Awaitable[None]:
+        """Be able to read what is said of these, as far as its schemas can be learned."""
+
+    def progress(self, replay: str) -> Progress | None:
+        """How far it has come; None while no replayer has said."""
+
+    def is_over(self, order: Replay) -> bool:
+        """Whether it never goes on."""
+
+    def lately(self, replay: str) -> tuple[Progress, Progress] | None:
+        """What has been said of one that goes on: the first word of the last seconds, and the last."""
 
 
 class Control(Protocol):
@@ -116,7 +144,8 @@ class Deps:
     """The parts of the application. `clock` is wall time in milliseconds; `random` gives that many random bytes.
 
     `log` is the delivery log; `records` the flow's own records, `cancels` and `issued` what is known of deliveries
-    before the log has it.
+    before the log has it. `plans` finds windows of topics, and counts what replays of them would send; `statuses` what
+    became of replays' deliveries.
     """
 
     directory: Directory
@@ -125,6 +154,9 @@ class Deps:
     cancels: Cancels
     issued: Issued
     keys: KeyRing
+    replays: Replays
+    statuses: Statuses
+    plans: Plans
     control: Control
     ingest: Ingest
     quota: Quota
@@ -145,8 +177,9 @@ class Deps:
         return found
 
     def webhook(self, tenant: str, webhook: str) -> Subscription:
-        """The webhook. Raises `Refusal` (404)."""
-        if (found := self.directory.webhook(tenant, webhook)) is None:
+        """The webhook. Raises `Refusal` (404), also for the endpoint of a replay alone."""
+        found = self.directory.webhook(tenant, webhook)
+        if found is None or found.replay is not None:
             raise not_found("webhook")
         return found
 

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 from fastapi import Query
 from pydantic import BaseModel, Field
 
-from pipeline.api.auth import PREFIX, PrincipalOf, hashed
+from pipeline.api.auth import PREFIX, PrincipalOf, hashed, require_own
 from pipeline.api.deps import Deps, DepsOf
 from pipeline.api.ids import base62
 from pipeline.api.lists import Id, ListOf, Name, Strict, WindowOf, cursor, written_time
@@ -63,7 +63,7 @@ async def create(body: KeyIn, who: PrincipalOf, deps: DepsOf) -> NewKeyOut:
 
 def _require_grant(who: Principal, role: Role, tenant: str | None) -> None:
     """Raise `Refusal` for a key that this one may not make (404, 403), or that cannot be (422)."""
-    _require_own(who, tenant, "tenant")
+    require_own(who, tenant, "tenant")
     if role not in GRANTS[who.role]:
         raise Refusal(
             HTTPStatus.FORBIDDEN, f"A key's role is at most that of who makes it: {role} is above {who.role}."
@@ -71,11 +71,6 @@ def _require_grant(who: Principal, role: Role, tenant: str | None) -> None:
     if (role is Role.PLATFORM_ADMIN) == (tenant is not None):
         words = "A platform_admin's key reaches all tenants" if tenant else f"Name the tenant that this {role} is of"
         raise invalid([FieldError("/tenant", "required" if tenant is None else "unknown", words)])
-
-
-def _require_own(who: Principal, tenant: str | None, what: str) -> None:
-    if who.tenant not in {None, tenant}:
-        raise not_found(what)
 
 
 async def listed(
@@ -86,7 +81,7 @@ async def listed(
 ) -> ListOf[KeyOut]:
     """Keys, newest first, revoked ones too: your tenant's; a platform's admin sees all."""
     if tenant is not None:
-        _require_own(who, tenant, "tenant")
+        require_own(who, tenant, "tenant")
         deps.tenant(tenant)
     page = deps.keys.keys(tenant or who.tenant, window.after, window.limit)
     return ListOf(items=[shown(key) for key in page.items], next=cursor(page.next))
@@ -110,7 +105,7 @@ def _found(key: str, who: Principal, deps: Deps) -> ApiKey:
     """The key, where it may be seen. Raises `Refusal` (404)."""
     if (found := deps.keys.key(key)) is None:
         raise not_found("key")
-    _require_own(who, found.tenant, "key")
+    require_own(who, found.tenant, "key")
     return found
 
 

@@ -6,13 +6,29 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from pipeline.api import audit, events, filters, keys, profiles, secrets, tenants, trials, webhooks
-from pipeline.api.log import deliveries
+from pipeline.api import (
+    audit,
+    events,
+    filters,
+    keys,
+    profiles,
+    recovery,
+    replays,
+    secrets,
+    tenants,
+    trials,
+    webhooks,
+)
+from pipeline.api.lists import ListOf
+from pipeline.api.log import dead_letters, deliveries, redriving
 from pipeline.api.log import events as log_events
-from pipeline.api.log import webhooks as log_webhooks
+from pipeline.api.log.letters import LetterCounts, LetterOut
 from pipeline.api.log.shown import EventDetail
+from pipeline.api.planning import PLAN_STREAM, PlanOut
 from pipeline.api.progress import EVENT_STREAM, TrialOut
+from pipeline.api.standing import ReplayStarted
 from pipeline.flow.access import Role
+from pipeline.flow.audit import LETTER_DISCARDED
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +62,17 @@ class Operation:
 
 _T = "/v1/tenants"
 _K = "/v1/keys"
+_R = "/v1/replays"
+_L = "/v1/dead-letters"
 _W = "/v1/tenants/{tenant}/webhooks"
 _E = "/v1/tenants/{tenant}/events"
 _D = "/v1/tenants/{tenant}/deliveries"
 _BATCH = {207: {"description": "Some of the batch were refused, the others are stored.", "model": events.Batch}}
 _EVENTS = {"response_model": events.Accepted | events.Batch, "openapi_extra": {"requestBody": events.body_schema()}}
 _LOGGED = (404, 422, 503)
-_DRY = {200: {"description": "A dry run: nothing is sent.", "model": log_webhooks.Recovered}}
+_DRY = {200: {"description": "A dry run: nothing is sent.", "model": recovery.Recovered}}
+_COUNTED = {200: {"description": "A dry run: nothing is sent.", "model": redriving.RedrivePlan}}
+_PLAN = {200: {"model": PlanOut, **PLAN_STREAM}}
 _FILTER = {"openapi_extra": {"requestBody": filters.body_schema()}}
 
 OPERATIONS = (
@@ -158,12 +178,58 @@ OPERATIONS = (
         "recoverWebhook",
         "POST",
         f"{_W}/{{webhook}}/recover",
-        log_webhooks.recover,
+        recovery.recover,
+        Role.ADMIN,
+        202,
+        (404, 409, 429, 503),
+        more={"response_model": ReplayStarted, "responses": _DRY},
+    ),
+    Operation(
+        "createReplay",
+        "POST",
+        _R,
+        replays.create,
+        Role.ADMIN,
+        202,
+        (404, 409, 429, 503),
+        more={"response_model": ReplayStarted, "responses": _PLAN},
+    ),
+    Operation("listReplays", "GET", _R, replays.listed, Role.ADMIN, 200, (404, 422)),
+    Operation("getReplay", "GET", f"{_R}/{{replay}}", replays.show, Role.ADMIN, 200, (404,)),
+    Operation("pauseReplay", "POST", f"{_R}/{{replay}}/pause", replays.pause, Role.ADMIN, 202, (404, 409, 503)),
+    Operation("resumeReplay", "POST", f"{_R}/{{replay}}/resume", replays.resume, Role.ADMIN, 202, (404, 409, 503)),
+    Operation("cancelReplay", "POST", f"{_R}/{{replay}}/cancel", replays.cancel, Role.ADMIN, 202, (404, 409, 503)),
+    Operation(
+        "listDeadLetters",
+        "GET",
+        _L,
+        dead_letters.listed,
+        Role.ADMIN,
+        200,
+        _LOGGED,
+        more={"response_model": ListOf[LetterOut] | LetterCounts},
+    ),
+    Operation(
+        "redriveDeadLetters",
+        "POST",
+        f"{_L}/redrive",
+        redriving.redrive,
         Role.ADMIN,
         202,
         (404, 409, 503),
-        more={"response_model": log_webhooks.Recovered, "responses": _DRY},
+        more={"response_model": ReplayStarted, "responses": _COUNTED},
     ),
+    Operation("getDeadLetter", "GET", f"{_L}/{{letter}}", dead_letters.show, Role.ADMIN, 200, _LOGGED),
+    Operation(
+        "redriveDeadLetter",
+        "POST",
+        f"{_L}/{{letter}}/redrive",
+        dead_letters.redrive,
+        Role.ADMIN,
+        202,
+        (404, 409, 503),
+    ),
+    Operation(LETTER_DISCARDED, "DELETE", f"{_L}/{{letter}}", dead_letters.discard, Role.ADMIN, 204, (404, 409, 503)),
     Operation("getSecrets", "GET", "/v1/secrets", secrets.show, Role.PLATFORM_ADMIN),
     Operation("rotateSecrets", "POST", "/v1/secrets/rotate", secrets.rotate, Role.PLATFORM_ADMIN, 200, (503,)),
     Operation("createKey", "POST", _K, keys.create, Role.OWNER, 201, (404, 503)),

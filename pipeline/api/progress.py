@@ -17,7 +17,8 @@ from pipeline.flow.trials import TRIES
 from pipeline.profiles import masked_headers, without_echo
 
 MEDIA_TYPE = "text/event-stream"
-_HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+HEADERS = {"Cache-Control": "no-store", "X-Accel-Buffering": "no"}
+"""Of an answer that is told as it comes: nobody on the way keeps it back."""
 
 
 EVENT_STREAM = {
@@ -74,7 +75,7 @@ def wants_stream(request: Request) -> bool:
 
 def streamed(running: Running[TrialOut]) -> StreamingResponse:
     """The steps of a test as they come: `progress` and `attempt` events, in the end one `outcome`."""
-    return StreamingResponse(_events(running), media_type=MEDIA_TYPE, headers=_HEADERS)
+    return StreamingResponse(_events(running), media_type=MEDIA_TYPE, headers=HEADERS)
 
 
 def attempt_out(tried: Tried) -> TrialAttempt:
@@ -100,11 +101,12 @@ async def _events(running: Running[TrialOut]) -> AsyncIterator[bytes]:
     async for step in running.steps():
         match step:
             case Doing(number, what, seconds):
-                yield _event("progress", Progress(attempt=number, doing=what, seconds=round(seconds, 1)))
+                yield event("progress", Progress(attempt=number, doing=what, seconds=round(seconds, 1)))
             case Tried():
-                yield _event("attempt", attempt_out(step))
-    yield _event("outcome", await running.result())
+                yield event("attempt", attempt_out(step))
+    yield event("outcome", await running.result())
 
 
-def _event(name: str, data: BaseModel) -> bytes:
-    return f"event: {name}\ndata: {data.model_dump_json()}\n\n".encode()
+def event(name: str, data: BaseModel) -> bytes:
+    """One event of such a stream."""
+    return f"event: {name}\ndata: {data.model_dump_json(by_alias=True)}\n\n".encode()

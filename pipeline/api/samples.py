@@ -10,6 +10,8 @@ Schema = Mapping[str, Any]
 _TIME = "2026-01-31T12:00:00.000Z"
 _TIMES = ("_at", "_until", "_since", "_by")
 _WEBHOOK, _DELIVERY = "wh_4fQ2xT9bLmZaR7cVnKpW1s", "msg_01jbx3z6w5v4t2s1r0q9p8n7m6"
+_REPLAY = "rpl_4fQ2xT9bLmZaR7cVnKpW1s"
+_LETTER = "dl_7XKQ2M4ZC5RJ3VBN6TYH8WPLDE"
 _IDS = {
     "Webhook": _WEBHOOK,
     "Rotated": _WEBHOOK,
@@ -19,9 +21,12 @@ _IDS = {
     "Event": "evt-1",
     "Accepted": "evt-1",
     "Batch": "evt-1",
+    "Letter": _LETTER,
+    "RedrivenLetter": _LETTER,
     "Audit": "aud_7cVnKpW1s4fQ2xT9bLmZaR",
     "Key": "4fQ2xT9bLmZa",
     "NewKey": "4fQ2xT9bLmZa",
+    "Replay": _REPLAY,
 }
 """The id of a model, by how its title begins; others have a tenant's."""
 _KNOWN: Mapping[str, Any] = {
@@ -30,6 +35,7 @@ _KNOWN: Mapping[str, Any] = {
     "webhook_id": _DELIVERY,
     "event": "evt-1",
     "delivery": _DELIVERY,
+    "letter": _LETTER,
     "profile": "standard",
     "name": "Billing",
     "url": "https://example.com/webhooks",

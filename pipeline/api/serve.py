@@ -15,6 +15,7 @@ import structlog
 import uvicorn
 from prometheus_client import CollectorRegistry
 
+from pipeline.api import scanning
 from pipeline.api.app import create_app
 from pipeline.api.deps import Deps
 from pipeline.api.events import MAX_BATCH
@@ -22,6 +23,8 @@ from pipeline.api.log.asking import AskedLog
 from pipeline.api.log.forgetting import forgetting
 from pipeline.api.log.issued import Issued
 from pipeline.api.log.records import Records
+from pipeline.api.log.statuses import Statuses
+from pipeline.api.planning import Plans
 from pipeline.api.quota import Quota
 from pipeline.api.tenants import ensure_operations
 from pipeline.api.trying import Trials
@@ -36,11 +39,12 @@ from pipeline.kafka.places import Places
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.subscribers import ViewSubscribers
 from pipeline.kafka.table import Table
-from pipeline.kafka.topics import CONTROL_TOPICS, ENDPOINT_STATE
+from pipeline.kafka.topics import CONTROL_TOPICS, ENDPOINT_STATE, REPLAY_PROGRESS
 from pipeline.settings import Settings
 from pipeline.store.directory import Directory
 from pipeline.store.keys import KeyRing
 from pipeline.store.log import log_url, open_log
+from pipeline.store.replays import Replays
 from pipeline.store.sealing import Sealing
 from pipeline.store.secrets import Vault
 
@@ -125,7 +129,7 @@ async def wired(settings: Settings) -> AsyncIterator[Wired]:
     with closing(await Codec.open(settings)) as codec:
         async with (
             aclosing(DeliveryClient.of(settings)) as client,
-            Table(settings, CONTROL_TOPICS, (ENDPOINT_STATE,)) as table,
+            Table(settings, CONTROL_TOPICS, (ENDPOINT_STATE, REPLAY_PROGRESS)) as table,
             ControlWriter(settings, codec, table) as control,
             Places(settings) as places,
             aclosing(Trials(client, _now_ms)) as trials,
@@ -142,6 +146,8 @@ async def wired(settings: Settings) -> AsyncIterator[Wired]:
                     trials=trials,
                     directory=directory,
                     keys=KeyRing(table, codec),
+                    replays=Replays(table, codec),
+                    plans=scanning.plans(settings, records, log, directory),
                     control=control,
                     ingest=EventIngest(codec, publisher),
                     history=History(log, records, Cancels(table, codec)),
@@ -188,6 +194,8 @@ def _deps(
     trials: Trials,
     directory: Directory,
     keys: KeyRing,
+    replays: Replays,
+    plans: Plans,
     control: ControlWriter,
     ingest: EventIngest,
     history: History,
@@ -199,6 +207,9 @@ def _deps(
         cancels=history.cancels,
         issued=Issued(),
         keys=keys,
+        replays=replays,
+        statuses=Statuses(history.log),
+        plans=plans,
         control=control,
         ingest=ingest,
         quota=Quota(MAX_BATCH, time.monotonic),

@@ -21,9 +21,10 @@ from pipeline.api.webhooks import gone
 from pipeline.errors import Undecodable
 from pipeline.flow.access import Role
 from pipeline.flow.health import OPERATIONS
+from pipeline.flow.replay import Ordered, Replay
 from pipeline.flow.subscription import Tenant
-from pipeline.kafka.changes import Forgotten, Removed
-from pipeline.kafka.topics import CANCELS, KEYS
+from pipeline.kafka.changes import Change, Forgotten, Removed
+from pipeline.kafka.topics import CANCELS, KEYS, REPLAYS
 from pipeline.profiles import PROFILES
 
 Plan = Annotated[str, StringConstraints(min_length=1, max_length=64)]
@@ -154,12 +155,22 @@ async def remove(tenant: str, who: PrincipalOf, deps: DepsOf) -> Erased:
         with suppress(Undecodable):  # a record that cannot be read can be removed
             deps.tenant(tenant)
         paths, keys = list(deps.directory.webhook_paths(tenant)), deps.keys.of(tenant)
+        replays = list(deps.replays.of(tenant))
         hooks = (change for path in paths for change in gone(deps, path))
         opening = (Forgotten(KEYS, key.id) for key in keys)  # they must not open a later one of this id
         cancels = (Forgotten(CANCELS, one.delivery) for one in deps.cancels.all() if one.tenant == tenant)
-        await deps.write(who, tenant, tenant, *hooks, *opening, *cancels, Removed(tenant))
+        ended = (_ended(one, deps) for one in replays)
+        await deps.write(who, tenant, tenant, *hooks, *opening, *cancels, *ended, Removed(tenant))
         rows = await forgotten_rows(tenant, deps, deps.clock() + 1)
-    return erased(tenant, len(paths), len(keys), rows)
+    own = sum(one.target_url is not None for one in replays)  # endpoints that nobody has seen as webhooks
+    return erased(tenant, len(paths) - own, len(keys), rows)
+
+
+def _ended(replay: Replay, deps: Deps) -> Change:
+    """What ends a replay of a tenant that is no more; one that may still run must be told to stop."""
+    if deps.replays.is_over(replay):
+        return Forgotten(REPLAYS, replay.id)
+    return replace(replay, ordered=Ordered.CANCELLED, target_url=None, updated_ms=deps.clock())
 
 
 async def ensure_operations(deps: Deps) -> None:

@@ -23,6 +23,12 @@ from pipeline.profiles.standard import STANDARD
 UNWELL = Script(times=1, chosen=2)
 """503 once to each of two deliveries, so that the first tier of the ladder is seen at work."""
 GONE = Script(status=HTTPStatus.GONE)
+BROKEN = "broken"
+"""In the demo's directory: a folder for files that are called like a product, each with a status as text, such as 500.
+
+The product's receiver answers that to every verified request as long as the file is there.
+"""
+_STATUSES = range(200, 600)
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,18 +46,21 @@ class Part:
 class Endpoints:
     """The receivers of all parts: one over HTTP, one over HTTPS for the products that require it.
 
-    `on_request` hears of each request and whose it was.
+    `on_request` hears of each request and whose it was. Files in `broken` break receivers, see `BROKEN`.
     """
 
-    def __init__(self, on_request: Callable[[Profile, Received], object]) -> None:
-        self._on_request = on_request
-        self._plain = Receiver({}, on_request=self._came)
-        self._secure = Receiver({}, tls=True, on_request=self._came)
+    def __init__(self, on_request: Callable[[Profile, Received], object], broken: Path) -> None:
+        self._on_request, self._broken = on_request, broken
+        self._plain = Receiver({}, on_request=self._came, instead=self._instead)
+        self._secure = Receiver({}, tls=True, on_request=self._came, instead=self._instead)
         self._profiles: dict[str, Profile] = {}
         self._stack = AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        """Listen on free ports."""
+        """Listen on free ports, all of them well."""
+        self._broken.mkdir(parents=True, exist_ok=True)
+        for name in PROFILES:
+            (self._broken / name).unlink(missing_ok=True)
         async with AsyncExitStack() as stack:
             await stack.enter_async_context(self._plain)
             await stack.enter_async_context(self._secure)
@@ -83,9 +92,21 @@ class Endpoints:
         self._profiles[path] = expectation.profile
         self.of(expectation.profile).expect(path, expectation)
 
+    def _instead(self, path: str) -> int | None:
+        return broken_status(self._broken / self._profiles[path].name)
+
     def _came(self, path: str, _reason: str | None, _webhook_id: str, _body: bytes) -> None:
         profile = self._profiles[path]
         self._on_request(profile, self.of(profile).requests(path)[-1])
+
+
+def broken_status(file: Path) -> int | None:
+    """The status that the file holds; None where there is none, or nothing that can be answered."""
+    try:
+        told = file.read_text(encoding="utf-8").strip()
+    except (OSError, UnicodeDecodeError):
+        return None
+    return int(told) if told.isdecimal() and int(told) in _STATUSES else None
 
 
 def set_up(api: Rest, endpoints: Endpoints) -> tuple[Part, ...]:

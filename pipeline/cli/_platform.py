@@ -41,6 +41,7 @@ class Plan:
     routers: int = 1
     senders: int = 1
     recorders: int = 1
+    replayers: int = 1
 
     @property
     def embedded(self) -> bool:
@@ -106,7 +107,13 @@ async def _prepare(settings: Settings, *, embedded: bool) -> None:
 @asynccontextmanager
 async def _roles(plan: Plan, settings: Settings, keys: Keys, api_port: int, say: Say) -> AsyncIterator[None]:
     """The API, then the workers; stopped in the opposite order."""
-    counts = {"router": plan.routers, "sender": plan.senders, "delay": 1, "recorder": plan.recorders}
+    counts = {
+        "router": plan.routers,
+        "sender": plan.senders,
+        "delay": 1,
+        "recorder": plan.recorders,
+        "replayer": plan.replayers,
+    }
     names = [f"{role}-{number}" for role, count in counts.items() for number in range(count)]
     make = partial(_role, environ=_environ(settings, keys))
     api = make("api-0", "--port", api_port)

@@ -29,15 +29,18 @@ _RETRY_S = 1.0
 _log = structlog.get_logger()
 
 
-def run(settings: Settings, role: str, start: str | None) -> None:
-    """Run a stage until it is told to stop, then drain. A fault ends the process at once, without a commit."""
+def run(settings: Settings, role: str, start: str | None, group: str = "", to: str = "") -> None:
+    """Run a stage until it is told to stop, then drain. A fault ends the process at once, without a commit.
+
+    `group` and `to` are the operator's own, see `Place`.
+    """
     _allow_many_connections()
     with slot(settings, role) as instance:
-        uvloop.run(_run(settings, role, instance, start))
+        uvloop.run(_run(role, Place(settings, instance, start, CollectorRegistry(), group, to)))
 
 
-async def _run(settings: Settings, role: str, instance: str, start: str | None) -> None:
-    metrics, reasons = CollectorRegistry(), ["starting"]
+async def _run(role: str, place: Place) -> None:
+    settings, metrics, reasons = place.settings, place.metrics, ["starting"]
     wired: list[Wired] = []
     told = told_to_stop()
 
@@ -50,8 +53,8 @@ async def _run(settings: Settings, role: str, instance: str, start: str | None) 
     async with AsyncExitStack() as stack:
         health = HealthServer(settings.health_host, settings.health_port, not_ready, metrics, warnings)
         await stack.enter_async_context(health)
-        _log.info("starting", role=role, instance=instance, health_port=health.port)
-        made = await _made(stack, role, Place(settings, instance, start, metrics), told, reasons)
+        _log.info("starting", role=role, instance=place.instance, health_port=health.port)
+        made = await _made(stack, role, place, told, reasons)
         if made is None:
             return
         wired.append(made)

@@ -8,15 +8,18 @@ import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from contextlib import AbstractAsyncContextManager, aclosing, asynccontextmanager, closing
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 from prometheus_client import CollectorRegistry
 
 from pipeline.cli._logs import log_attempt
+from pipeline.errors import UsageError
 from pipeline.faults import Faults
 from pipeline.flow.deliver import Attempt
 from pipeline.flow.health import HealthRule
 from pipeline.flow.retry import Ladder
+from pipeline.flow.throttle import Throttle
 from pipeline.http.client import DeliveryClient
 from pipeline.http.metrics import AttemptMeter
 from pipeline.kafka import starts, topics
@@ -27,9 +30,12 @@ from pipeline.kafka.clock import BrokerClock, tick
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.delay import Holding
 from pipeline.kafka.feed import Batch, Source
-from pipeline.kafka.metrics import Missed, count_recorded, count_unreadable
+from pipeline.kafka.metrics import Missed, count_recorded, count_replays, count_unreadable, show_throttle
+from pipeline.kafka.places import Places
+from pipeline.kafka.pressure import Waits, listen
 from pipeline.kafka.processing import Deciding, Doing, Learning, Recording
 from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.replays import CancelledReplays
 from pipeline.kafka.source import SHORT_FETCHES
 from pipeline.kafka.stage import Stage
 from pipeline.kafka.subscribers import ViewSubscribers
@@ -81,16 +87,21 @@ class Wired:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where a role runs: its settings, its instance id, where a group without offsets is to start, its metrics."""
+    """Where a role runs: its settings, its instance id, where a group without offsets is to start, its metrics.
+
+    A router may work for a `group` of the operator's and write `to` another topic than it does for the flow.
+    """
 
     settings: Settings
     instance: str
     start: str | None
     metrics: CollectorRegistry
+    group: str = ""
+    to: str = ""
 
     async def source(self, role: str, names: tuple[str, ...], **more: Any) -> Source:
         """What the role's feed reads. Raises `UsageError` when its group has no offsets."""
-        group = f"pipeline-{role}"
+        group = self.group or f"pipeline-{role}"
         await asyncio.to_thread(starts.ensure, self.settings, group, names, self.start)
         return Source(group, self.instance, **{"topics": names, **more})
 
@@ -114,7 +125,7 @@ def now_ms() -> int:
 async def _opened(
     settings: Settings, writes: tuple[str, ...], linger_ms: int = 2
 ) -> AsyncIterator[tuple[Codec, Publisher]]:
-    """What every stage has. Raises `UsageError` when a topic that it writes is not there."""
+    """What every stage has. Raises `UsageError` when a topic that it writes (or must have) is not there."""
     await asyncio.to_thread(starts.require, settings, writes)
     with closing(await Codec.open(settings)) as codec:
         yield codec, Publisher(settings, linger_ms=linger_ms)
@@ -122,11 +133,14 @@ async def _opened(
 
 @asynccontextmanager
 async def router(place: Place) -> AsyncIterator[Wired]:
-    """`events` in, `deliveries` out."""
-    settings, writes = place.settings, (topics.DELIVERIES, topics.DEAD_LETTERS)
+    """`events` in, `deliveries` out, or what else it is told to write to. Raises `UsageError` for a wrong one."""
+    settings, to = place.settings, place.to or topics.DELIVERIES
+    if to not in topics.ROUTED and topics.known(settings, [to]):
+        raise UsageError(f"--to {to}: a router writes to {' or '.join(topics.ROUTED)}, or to a topic of your own")
+    writes = (to, topics.DEAD_LETTERS)
     async with _opened(settings, writes) as (codec, publisher), Table(settings, _VIEW, _FOLLOWED) as table:
         subscribers = ViewSubscribers(table, codec)
-        worker = Router(codec, subscribers, Undertaker(codec, now_ms))
+        worker = Router(codec, subscribers, Undertaker(codec, now_ms), topic=to)
         learn = Learning(codec, lambda: table.heads)
 
         async def caught_up(batch: Batch) -> None:
@@ -154,10 +168,11 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
     async with (
         aclosing(client),
         opened as (codec, publisher),
-        Table(settings, _VIEW, (*_FOLLOWED, topics.CANCELS, topics.WEBHOOK_TESTS)) as table,
+        Table(settings, _VIEW, (*_FOLLOWED, topics.CANCELS, topics.WEBHOOK_TESTS, topics.REPLAYS)) as table,
         AttemptLog(settings, codec) as attempts,
     ):
         clock, targets = BrokerClock(), ViewTargets(table, codec, vault)
+        waits = Waits(lambda: _time_ms(clock), lambda: stage.feed.tracker.waiting() is not None)
         sealing = Sealing(table, codec, vault)
         endpoints = _endpoints(settings, (codec, publisher), table, targets, clock)
         taking = TakingOver(attempts, repeats, lambda: len(stage.feed.tracker.partitions), endpoints.refresh)
@@ -176,6 +191,8 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
             _told(AttemptMeter(place.metrics)),
             taking.catch_up,
             Cancels(table, codec),
+            CancelledReplays(table, codec),
+            waits.took_up,
         )
         learn = Learning(codec, lambda: table.heads)
 
@@ -185,7 +202,7 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
         read = {"give_up": hand_over.give_up, "properties": SHORT_FETCHES, "share": _SHARE}
         source = await place.source("sender", (topics.DELIVERIES,), **read)
         stage = Stage(settings, source, process)
-        beside = hand_over.run(), endpoints.run(), tick(clock, publisher)
+        beside = hand_over.run(), endpoints.run(), tick(clock, publisher, waits.says)
         warning = lambda: sealing.warning or targets.states.warning  # noqa: E731
         yield Wired(stage, publisher, lambda: learn.waiting or taking.waiting, beside, warning)
 
@@ -198,25 +215,35 @@ def _endpoints(
         *opened,
         HealthRule.parse(settings.disable_after, settings.disable_attempts),
         Ladder.parse(settings.ladder).tiers[0].wait_ms,
-        clock=lambda: clock.now_ms() if clock.known else now_ms(),
+        clock=lambda: _time_ms(clock),
         stored=lambda webhook: targets.states.of(webhook.path),
         tested=WebhookTests(table, opened[0]).of,
     )
 
 
+def _time_ms(clock: BrokerClock) -> float:
+    """The broker's time; until that is known, ours."""
+    return clock.now_ms() if clock.known else now_ms()
+
+
 @asynccontextmanager
 async def delay(place: Place) -> AsyncIterator[Wired]:
-    """Every tier that exists in, the next tier or `deliveries` out."""
+    """Every tier that exists in, and what replays have written; the next tier or `deliveries` out."""
     settings, ladder = place.settings, Ladder.parse(place.settings.ladder)
-    writes = (topics.DELIVERIES, topics.DEAD_LETTERS, topics.CLOCK, *(tier.topic for tier in ladder.tiers))
-    async with _opened(settings, writes, linger_ms=1) as (codec, publisher):
-        clock = BrokerClock()
-        holding = Holding(Delay(ladder, Undertaker(codec, now_ms)), ladder.tier_wait_ms, publisher, clock)
-        read = {"topics": (topics.TIERS,), "paused": lambda: holding.paused, "properties": SHORT_FETCHES}
+    tiers = (tier.topic for tier in ladder.tiers)
+    needs = (topics.DELIVERIES, topics.DELIVERIES_REPLAY, topics.DEAD_LETTERS, topics.CLOCK, *tiers)
+    async with _opened(settings, needs, linger_ms=1) as (codec, publisher):
+        clock, throttle = BrokerClock(), Throttle(time.monotonic())
+        throttled, worker = {topics.DELIVERIES_REPLAY: throttle}, Delay(ladder, Undertaker(codec, now_ms))
+        holding = Holding(worker, ladder.tier_wait_ms, publisher, clock, throttled)
+        names = (topics.TIERS, topics.DELIVERIES_REPLAY)
+        read = {"topics": names, "paused": lambda: holding.paused, "properties": SHORT_FETCHES}
         source = await place.source("delay", await asyncio.to_thread(topics.unbegun, settings), **read)
         stage = Stage(settings, source, holding.processing)
         trimming = Trimming(settings, clock)
-        beside = holding.run(), tick(clock, publisher), trimming.run()
+        show_throttle(place.metrics, throttle)
+        heard = listen(settings, lambda behind_ms: throttle.heard(behind_ms, time.monotonic()))
+        beside = holding.run(), tick(clock, publisher), trimming.run(), heard
         warning = lambda: trimming.warning  # noqa: E731
         yield Wired(stage, publisher, lambda: None, beside, warning, lambda: holding.overdue)
 
@@ -242,9 +269,32 @@ async def recorder(place: Place) -> AsyncIterator[Wired]:
             yield Wired(stage, None, lambda: learn.waiting or recording.waiting, beside)
 
 
+@asynccontextmanager
+async def replayer(place: Place) -> AsyncIterator[Wired]:
+    """Orders of replays in, their deliveries and how far they have come out."""
+    from pipeline.api.log.asking import AskedLog  # noqa: PLC0415 - SQLAlchemy, as for the recorder
+    from pipeline.cli._replaying import Replayer  # noqa: PLC0415
+    from pipeline.store.log import log_url, open_log  # noqa: PLC0415
+
+    settings, writes = place.settings, (topics.DELIVERIES_REPLAY, topics.REPLAY_PROGRESS, topics.DEAD_LETTERS)
+    log, views = AskedLog(lambda: open_log(log_url(settings))), (*_VIEW, topics.REPLAYS, topics.REPLAY_PROGRESS)
+    opened, table = _opened(settings, (*writes, topics.CLOCK)), Table(settings, views, _FOLLOWED)
+    async with opened as (codec, publisher), table, Places(settings) as places:
+        clock, learn = BrokerClock(), Learning(codec, lambda: table.heads)
+        time_ms = partial(_time_ms, clock)
+        with closing(log):
+            made = Replayer(settings, codec, publisher, table, learn, log, places, now_ms, time_ms)
+            source = await place.source("replayer", (topics.REPLAYS,))
+            stage = Stage(settings, source, lambda fail: Doing(made.jobs, publisher, learn, fail, AT_ONCE))
+            count_replays(place.metrics, made.jobs, made.backlog, made.parts)
+            beside = tick(clock, publisher), made.backlog.run()
+            yield Wired(stage, publisher, lambda: learn.waiting, beside, lambda: made.subscribers.warning)
+
+
 WIRINGS: dict[str, Callable[[Place], AbstractAsyncContextManager[Wired]]] = {
     "router": router,
     "sender": sender,
     "delay": delay,
     "recorder": recorder,
+    "replayer": replayer,
 }

@@ -19,7 +19,7 @@ import typer
 from rich.console import Console
 
 from pipeline.cli import _output
-from pipeline.cli._demo_scene import Endpoints, Part, send, set_up
+from pipeline.cli._demo_scene import BROKEN, Endpoints, Part, send, set_up
 from pipeline.cli._demo_score import Score, as_json
 from pipeline.cli._demo_view import View, table
 from pipeline.cli._logs import configure
@@ -69,7 +69,7 @@ def demo(  # noqa: PLR0917 - Typer's options
 
     Each product gets a tenant, a webhook and a receiver that checks the product's own rule. One receiver is unwell at
     first (503, so a retry is seen), one is gone (410, so a dead letter is seen). Without --once a further event is sent
-    now and then until Ctrl-C.
+    now and then until Ctrl-C, and a file `broken/PRODUCT` in the data directory, holding a status, breaks a receiver.
     """
     if output is not Format.TABLE and not once:
         raise UsageError("-o json tells how it ended: give --once too")
@@ -99,7 +99,8 @@ def _put_away(folder: Path, code: int) -> None:
 
 async def _demo(plan: Plan, output: Format, *, once: bool) -> int:
     view = View()
-    async with Endpoints(lambda profile, request: view.received(profile.title, request)) as endpoints:
+    broken = plan.settings.data_dir / BROKEN
+    async with Endpoints(lambda profile, request: view.received(profile.title, request), broken) as endpoints:
         settings = replace(plan.settings, egress_ca=str(endpoints.ca_file))
         async with platform(replace(plan, settings=settings), view.say) as running:
             _output.text(ready_line(running))
@@ -111,6 +112,7 @@ async def _demo(plan: Plan, output: Format, *, once: bool) -> int:
                     view.say(
                         f"look around from another terminal: {place} pipeline webhooks list {show.parts[0].tenant}"
                     )
+                    view.say(f"break a receiver: echo 500 > {broken}/monitorqa; repair it: rm {broken}/monitorqa")
                 left = await show.perform(running, until)
             return _result(show.score, left, output)
 

@@ -32,8 +32,9 @@ def status(
     """Show each stage's consumer group: its members, how far it is behind, and how fast it goes.
 
     `lag_records` is what is not finished yet; `lag_seconds` the age of the oldest of it (in the delay stage: how long
-    it has been due). `per_second` is what was committed during the interval; groups commit once a second. A warning
-    says that events will be lost unless they are read soon.
+    it has been due; what replays have written is due at once, and goes as fast as it is let in). `per_second` is what
+    was committed during the interval; groups commit once a second. A warning says that events will be lost unless they
+    are read soon.
     """
     settings = with_kafka(Settings.read(bootstrap_servers=bootstrap_server, data_dir=data_dir))
     lags = measure(settings, [f"pipeline-{stage}" for stage in STAGES], interval)

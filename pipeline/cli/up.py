@@ -25,6 +25,7 @@ ApiPort = Annotated[int, typer.Option("--api-port", min=0, max=65_535, help="The
 Routers = Annotated[int, typer.Option("--routers", min=1, max=64, help="How many router processes.")]
 Senders = Annotated[int, typer.Option("--senders", min=1, max=64, help="How many sender processes.")]
 Recorders = Annotated[int, typer.Option("--recorders", min=0, max=64, help="How many recorder processes.")]
+Replayers = Annotated[int, typer.Option("--replayers", min=0, max=64, help="How many replayer processes.")]
 Bootstrap = Annotated[
     str | None,
     typer.Option(
@@ -55,10 +56,11 @@ def up(  # noqa: PLR0917 - Typer's options
     routers: Routers = 1,
     senders: Senders = 1,
     recorders: Recorders = 1,
+    replayers: Replayers = 1,
     bootstrap_server: Bootstrap = None,
     schema_registry: Registry = None,
 ) -> None:
-    """Run broker, registry, router, sender, delay, recorder and API on this machine, and keep them running.
+    """Run broker, registry, router, sender, delay, recorder, replayer and API on this machine, and keep them running.
 
     When all is ready one line on stdout says where: `ready bootstrap=HOST:PORT registry=URL api=URL data=DIR`. SIGTERM
     (exit code 0) and Ctrl-C (130) drain and stop everything; a second one stops at once. What was delivered, what
@@ -70,7 +72,7 @@ def up(  # noqa: PLR0917 - Typer's options
         bootstrap_servers=bootstrap_server,
         schema_registry=schema_registry,
     )
-    plan = Plan(settings, kafka_port, registry_port, api_port, routers, senders, recorders)
+    plan = Plan(settings, kafka_port, registry_port, api_port, routers, senders, recorders, replayers)
     raise typer.Exit(until_told(partial(_up, plan)))
 
 

@@ -10,6 +10,7 @@ import typer
 
 from pipeline.cli import _output, _trial
 from pipeline.cli._options import DataDir, Key, Limit, Output, Tenant, Url, Webhook, path, rest
+from pipeline.cli._order import Detach, begin
 from pipeline.cli._output import Format
 from pipeline.cli._times import FORMS, rfc3339
 from pipeline.cli.filters import Filter, Projection, written
@@ -18,6 +19,8 @@ from pipeline.errors import UsageError
 app = typer.Typer(no_args_is_help=True, help="Who gets which events, where.")
 
 COLUMNS = ("id", "name", "url", "events", "components", "status", "updated_at")
+_COUNTING_S = 600.0
+"""All events since a time are read for it."""
 SECRET_VARIABLE = "PIPELINE_WEBHOOK_SECRET"  # noqa: S105 - the name of a variable
 
 Target = Annotated[str | None, typer.Option("--url", help="Where events are sent.", show_default=False)]
@@ -109,7 +112,7 @@ def create(
     data_dir: DataDir = None,
 ) -> None:
     """Make a webhook. A secret that is generated is shown this once."""
-    auth = _auth(type=auth_type, secret=secret, algorithm=algorithm, username=username, password=password)
+    auth = auth_of(type=auth_type, secret=secret, algorithm=algorithm, username=username, password=password)
     plain = _given(url=target, name=name, events=event, components=component, rate=rate, max_in_flight=max_in_flight)
     certificate = _certificate(client_certificate, client_key)
     body = {**plain, **written(filter_, projection), **_headers(header), **auth, **certificate}
@@ -146,7 +149,7 @@ def update(
     data_dir: DataDir = None,
 ) -> None:
     """Change what is given; all else stays, a secret too."""
-    auth = _auth(type=auth_type, secret=secret, algorithm=algorithm, username=username, password=password)
+    auth = auth_of(type=auth_type, secret=secret, algorithm=algorithm, username=username, password=password)
     plain = _given(url=target, name=name, events=event, components=component, rate=rate, max_in_flight=max_in_flight)
     body = {**plain, **written(filter_, projection), **_headers(header), **auth}
     body |= _certificate(client_certificate, client_key)
@@ -213,15 +216,19 @@ def recover(
     *,
     since: Annotated[str, typer.Option(help=f"Since when: {FORMS}.", show_default=False)],
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Count, and send nothing.")] = False,
+    detach: Detach = False,
     output: Output = Format.TABLE,
     url: Url = None,
     key: Key = None,
     data_dir: DataDir = None,
 ) -> None:
-    """Send what it has missed: failed and cancelled deliveries, and events never routed to it."""
-    body = {"since": rfc3339("--since", since), "dry_run": dry_run}
+    """Send what it has missed, as a replay: events that failed there, were skipped, or never routed to it."""
+    body, where = {"since": rfc3339("--since", since), "dry_run": dry_run}, _path(tenant, webhook, "recover")
     with rest(url, key, data_dir) as api:
-        _output.record(api.post(_path(tenant, webhook, "recover"), body), output)
+        if dry_run:
+            _output.record(api.post(where, body, _COUNTING_S), output)
+        else:
+            begin(api, where, body, output, detach=detach)
 
 
 @app.command("rotate-secret")
@@ -237,7 +244,7 @@ def rotate_secret(
     data_dir: DataDir = None,
 ) -> None:
     """Replace the secret; says until when the old one signs along."""
-    body = _auth(secret=secret, algorithm=algorithm).get("auth", {})
+    body = auth_of(secret=secret, algorithm=algorithm).get("auth", {})
     with rest(url, key, data_dir) as api:
         _output.record(api.post(_path(tenant, webhook, "rotate-secret"), body), output)
 
@@ -258,7 +265,7 @@ def _given(**fields: Any) -> dict[str, Any]:
     return {name: value for name, value in fields.items() if value not in (None, [])}
 
 
-def _auth(**fields: str | None) -> dict[str, Any]:
+def auth_of(**fields: str | None) -> dict[str, Any]:
     """The `auth` of the body. The variable stands for the password beside a username, else for the secret."""
     given = _given(**fields)
     hidden = os.environ.get(SECRET_VARIABLE)

@@ -7,6 +7,9 @@ from dataclasses import dataclass
 TENANT_REMOVED = "deleteTenant"
 """The action by which a tenant is removed."""
 
+LETTER_DISCARDED = "discardDeadLetter"
+"""The action by which a dead letter is discarded: its target."""
+
 
 @dataclass(frozen=True, slots=True)
 class Audit:

@@ -33,6 +33,18 @@ class Reason(StrEnum):
     """The last attempt of the product's rule has failed."""
 
 
+class LetterState(StrEnum):
+    """How a dead letter stands: the whole vocabulary."""
+
+    WAITING = "waiting"
+    """Nothing has been done about it."""
+    UNDER_WAY = "under_way"
+    """Its delivery has a newer round, which has not ended."""
+    REDRIVEN = "redriven"
+    """That round has ended, however; or the letter had no delivery, and its event has been routed."""
+    DISCARDED = "discarded"
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """The record that ended here: where it lay."""
@@ -47,7 +59,8 @@ class DeadLetter:
     """A record that the flow set aside.
 
     `value` and `headers` are the record's own bytes; `detail` says in words what was wrong. Of a value too large to be
-    carried, `value` is the first 64 KiB and `digest` the SHA-256 of all of it.
+    carried, `value` is the first 64 KiB and `digest` the SHA-256 of all of it. `timestamp_ms` is the record's own,
+    `redriven_ms` when an event that had no delivery was routed after all: a letter is written anew to say so.
     """
 
     id: str
@@ -61,3 +74,5 @@ class DeadLetter:
     digest: bytes | None = None
     delivery: Delivery | None = None
     last_attempt: Attempt | None = None
+    timestamp_ms: int | None = None
+    redriven_ms: int | None = None

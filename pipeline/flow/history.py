@@ -82,7 +82,8 @@ class DeadSeen:
     """A record of `retry-dlq`, and its place there.
 
     `tenant`, `webhook`, `delivery`, `event` and `type` are None as far as it does not say them; `round` is the
-    delivery's.
+    delivery's, `redriven_ms` when an event without a delivery was routed after all. A letter may be written anew:
+    the newest, by the record's timestamp `append_ms`, holds.
     """
 
     id: str
@@ -97,6 +98,8 @@ class DeadSeen:
     detail: str
     event: str | None = None
     type: str | None = None
+    redriven_ms: int | None = None
+    append_ms: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,16 +17,16 @@ def fresh_round(now_ms: int, random: bytes, after: str = FIRST) -> str:
 
     `random` is `RANDOM_BYTES` random bytes.
     """
-    time_ms = max(now_ms, _time_ms(after) + 1)
+    time_ms = max(now_ms, made_ms(after) + 1)
     return _written(time_ms << _RANDOM_BITS | int.from_bytes(random))
+
+
+def made_ms(round_: str) -> int:
+    """When a round of ours was given (milliseconds); -1 for the first, and for one that is not of ours."""
+    if len(round_) != _LENGTH or set(round_) - set(_DIGITS):
+        return -1
+    return int(round_, 32) >> _RANDOM_BITS
 
 
 def _written(number: int) -> str:
     return "".join(_DIGITS[number >> shift & 31] for shift in range(5 * (_LENGTH - 1), -1, -5))
-
-
-def _time_ms(round_: str) -> int:
-    """When a round of ours was given; -1 for the first, and for one that is not of ours."""
-    if len(round_) != _LENGTH or set(round_) - set(_DIGITS):
-        return -1
-    return int(round_, 32) >> _RANDOM_BITS

@@ -70,6 +70,9 @@ class Received:
 OnRequest = Callable[[str, str | None, str, bytes], object]
 """Told of each request: path, why it was not believed (None: it was), webhook-id, body."""
 
+Instead = Callable[[str], int | None]
+"""Asked at each verified request for a status to answer at its path; None: as the path's script says."""
+
 
 @dataclass(slots=True)
 class _Tally:
@@ -101,11 +104,13 @@ class Receiver:
         on_request: OnRequest | None = None,
         port: int = 0,
         clock: Callable[[], float] = time.time,
+        instead: Instead = lambda _path: None,
     ) -> None:
         self._tallies = {path: _Tally(expectation) for path, expectation in expectations.items()}
         self._tls = tls
         self._on_request = on_request
         self._clock = clock
+        self._instead = instead
         self._came = asyncio.Event()
         self._stack = AsyncExitStack()
         self.port = port
@@ -172,10 +177,14 @@ class Receiver:
             return web.Response(status=HTTPStatus.NOT_FOUND if tally is None else HTTPStatus.METHOD_NOT_ALLOWED)
         headers = {name.lower(): value for name, value in request.headers.items()}
         reason = _doubt(tally.expectation, headers, body, self._clock())
-        status = HTTPStatus.UNAUTHORIZED if reason else _answer(tally, headers["webhook-id"])
+        status = HTTPStatus.UNAUTHORIZED if reason else self._answer(tally, request.path, headers["webhook-id"])
         received = Received(request.path, headers.get("webhook-id", ""), reason, status, body, headers, self._clock())
         self._count(tally, received)
         return web.Response(status=status, text=reason or HTTPStatus(status).phrase)
+
+    def _answer(self, tally: _Tally, path: str, webhook_id: str) -> int:
+        scripted = _scripted(tally, webhook_id)
+        return self._instead(path) or scripted
 
     def _count(self, tally: _Tally, received: Received) -> None:
         tally.requests.append(received)
@@ -242,7 +251,7 @@ def _json_fault(body: bytes) -> str | None:
     return None
 
 
-def _answer(tally: _Tally, webhook_id: str) -> int:
+def _scripted(tally: _Tally, webhook_id: str) -> int:
     """What the script says to this verified request."""
     script = tally.expectation.answers
     first = webhook_id not in tally.tried

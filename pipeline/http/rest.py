@@ -45,9 +45,9 @@ class Rest:
         given = {name: value for name, value in parameters.items() if value is not None}
         return self._ask("GET", path, params=given)
 
-    def post(self, path: str, body: Any = None) -> Any:
+    def post(self, path: str, body: Any = None, patience_s: float = _TIMEOUT_S) -> Any:
         """Make or do something; `body` is bytes of JSON, or a value to be written as JSON."""
-        return self._send("POST", path, body)
+        return self._send("POST", path, body, timeout=patience_s)
 
     def patch(self, path: str, body: Any) -> Any:
         """Change something: a JSON merge patch."""
@@ -79,10 +79,10 @@ class Rest:
             if cursor is None:
                 return
 
-    def _send(self, method: str, path: str, body: Any) -> Any:
+    def _send(self, method: str, path: str, body: Any, **how: Any) -> Any:
         if isinstance(body, bytes):
-            return self._ask(method, path, content=body, headers={"Content-Type": "application/json"})
-        return self._ask(method, path, **({} if body is None else {"json": body}))
+            return self._ask(method, path, content=body, headers={"Content-Type": "application/json"}, **how)
+        return self._ask(method, path, **({} if body is None else {"json": body}), **how)
 
     def _ask(self, method: str, path: str, **what: Any) -> Any:
         try:

@@ -11,6 +11,7 @@ from typing import NoReturn
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.topics import CLOCK
 from pipeline.ports import Outgoing
+from pipeline.workers.carriage import Headers
 
 _KEEP_S = 120.0
 _TICK_S = 1.0
@@ -55,12 +56,13 @@ def _slow_ms(now_s: float) -> float:
     return now_s * 1000 * (1 - _DRIFT)
 
 
-async def tick(clock: BrokerClock, publisher: Publisher) -> NoReturn:
+async def tick(clock: BrokerClock, publisher: Publisher, says: Callable[[], Headers] = tuple) -> NoReturn:
     """Teach a clock the broker's time, once a second, from the append time of a record of `clock`; until cancelled.
 
     Only this topic teaches it: a tier that was made without append times would tell the time of whoever wrote to it.
+    `says` is asked for the headers of each record.
     """
     while True:
-        if append_ms := (await publisher.publish(Outgoing(CLOCK, None, b""))).append_ms:
+        if append_ms := (await publisher.publish(Outgoing(CLOCK, None, b"", says()))).append_ms:
             clock.saw(append_ms)
         await asyncio.sleep(_TICK_S)

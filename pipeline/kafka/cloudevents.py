@@ -19,8 +19,8 @@ import orjson
 from pipeline.errors import Undecodable
 from pipeline.flow.event import Event
 from pipeline.ports import Record
+from pipeline.workers.sifting import MARK
 
-MARK = "ce_specversion"
 _REQUIRED = ("ce_id", "ce_type", "ce_source", "ce_tenant")
 
 

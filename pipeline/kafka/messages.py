@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from operator import methodcaller
 from typing import Any
 
@@ -28,9 +29,14 @@ A call by way of C looks whether there is an error; the interpreter's own quick 
 """
 
 
-def _headers(message: Message) -> tuple[tuple[str, bytes], ...]:
+def headers_of(message: Message) -> Sequence[tuple[str, bytes | None]]:
+    """The headers as they are; `UNREADABLE` where one's name is not UTF-8."""
     try:
-        headers: Any = _asked(message) or ()  # a list of pairs, whatever its type says
+        found: Sequence[tuple[str, bytes | None]] = _asked(message) or ()  # a list of pairs, whatever its type says
     except (SystemError, UnicodeDecodeError):
         return UNREADABLE
-    return tuple([(name, value or b"") for name, value in headers])
+    return found
+
+
+def _headers(message: Message) -> tuple[tuple[str, bytes], ...]:
+    return tuple([(name, value or b"") for name, value in headers_of(message)])

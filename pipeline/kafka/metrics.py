@@ -10,9 +10,13 @@ from prometheus_client import Gauge
 from prometheus_client.core import CollectorRegistry, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from pipeline.flow.throttle import Throttle
 from pipeline.kafka.feed import Feed
+from pipeline.kafka.jobs import Jobs
 from pipeline.kafka.processing import Recording
 from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.reading import Parts
+from pipeline.kafka.standing import Backlog
 from pipeline.ports import Record
 
 _log = structlog.get_logger()
@@ -22,6 +26,12 @@ def count_unreadable(registry: CollectorRegistry, count: Callable[[], int]) -> N
     """Tell how many control records were met that cannot be read: their webhooks' events are dead letters."""
     words = "Control records that cannot be read."
     Gauge("pipeline_unreadable_records", words, registry=registry).set_function(count)
+
+
+def show_throttle(registry: CollectorRegistry, throttle: Throttle) -> None:
+    """Tell how many deliveries of replays a second are let in at most, as the senders' waiting allows it now."""
+    words = "Deliveries of replays a second that are let in, at most."
+    Gauge("pipeline_replay_rate", words, registry=registry).set_function(lambda: throttle.rate)
 
 
 @dataclass(slots=True)
@@ -43,6 +53,16 @@ def count_recorded(registry: CollectorRegistry, recording: Recording, missed: Mi
     Gauge("pipeline_recorded_records", words, registry=registry).set_function(lambda: recording.recorded)
     words = "Records that the delivery log lacks because they cannot be read."
     Gauge("pipeline_unrecorded_records", words, registry=registry).set_function(lambda: missed.count)
+
+
+def count_replays(registry: CollectorRegistry, jobs: Jobs, backlog: Backlog, parts: Parts) -> None:
+    """Tell how many replays are at work here, what they have written, and how much of that waits to be let in."""
+    words = "Replays at work."
+    Gauge("pipeline_replays", words, registry=registry).set_function(lambda: jobs.running)
+    words = "Deliveries that replays have written since the process began."
+    Gauge("pipeline_replay_deliveries", words, registry=registry).set_function(lambda: parts.deliveries)
+    words = "Deliveries of replays that wait to be let in, as far as it was looked."
+    Gauge("pipeline_replay_backlog", words, registry=registry).set_function(lambda: backlog.waiting)
 
 
 class StageCollector(Collector):

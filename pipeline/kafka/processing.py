@@ -15,6 +15,7 @@ from pipeline.flow.history import Entry, Position
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.feed import Batch
 from pipeline.kafka.publisher import Publisher
+from pipeline.kafka.pulse import now
 from pipeline.kafka.tracker import Partition, Progress
 from pipeline.ports import Log, Outgoing, Record, Work
 from pipeline.workers.living import Tenants, kept, removed_in, tenant_of
@@ -96,10 +97,11 @@ class Deciding:
 class _Handle:
     """Implements `ports.Work`: one record's place among the answering, and its offset."""
 
-    __slots__ = ("_answering", "_offset", "_progress", "_released")
+    __slots__ = ("_answering", "_late", "_offset", "_progress", "_released")
 
     def __init__(self, progress: Progress, offset: int, answering: asyncio.Semaphore) -> None:
         self._progress, self._offset, self._released = progress, offset, False
+        self._late = progress.pulse.late
         self._answering: asyncio.Semaphore | None = answering
 
     @property
@@ -110,11 +112,20 @@ class _Handle:
     def lost(self) -> bool:
         return self._progress.lost
 
+    @property
+    def doubtful(self) -> bool:
+        pulse = self._progress.pulse
+        return pulse.late != self._late or now() > pulse.until
+
     def answered(self) -> None:
         if self._answering is not None:
             self._answering.release()
             self._answering = None
             self._progress.answered()
+
+    def goes_on(self) -> None:
+        if not self._released:
+            self._progress.goes_on(self._offset)
 
     def release(self) -> None:
         if not self._released:

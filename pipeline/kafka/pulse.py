@@ -22,15 +22,20 @@ else:
 
 @dataclass(slots=True)
 class Pulse:
-    """The event loop's tick: when the last one was, and until when it is good (seconds of `now`)."""
+    """The event loop's tick: when the last one was, and until when it is good (seconds of `now`).
+
+    `late` counts those that came too late.
+    """
 
     patience_s: float = inf
     at: float = 0.0
     until: float = inf
+    late: int = 0
 
     def beat(self) -> bool:
         """A tick; False when it came too late, so that what was true before may not be so any more."""
         self.at = now()
         in_time = self.at <= self.until
+        self.late += not in_time
         self.until = self.at + self.patience_s
         return in_time

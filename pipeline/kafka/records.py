@@ -128,6 +128,8 @@ def to_dead_letter(v: Plain) -> DeadLetter:
         digest=v["digest"],
         delivery=None if v["delivery"] is None else to_delivery(v["delivery"]),
         last_attempt=None if v["last_attempt"] is None else to_attempt(v["last_attempt"]),
+        timestamp_ms=v["timestamp"],
+        redriven_ms=v["redriven"],
     )
 
 
@@ -147,6 +149,8 @@ def from_dead_letter(letter: DeadLetter) -> Plain:
         "digest": letter.digest,
         "delivery": None if letter.delivery is None else from_delivery(letter.delivery),
         "last_attempt": None if letter.last_attempt is None else from_attempt(letter.last_attempt),
+        "timestamp": letter.timestamp_ms,
+        "redriven": letter.redriven_ms,
     }
 
 

@@ -32,12 +32,15 @@ GROUPS: Mapping[str, tuple[str, ...]] = {
     "pipeline-recorder": (EVENTS, DELIVERIES, ATTEMPTS, DEAD_LETTERS, AUDIT),
     "pipeline-replayer": (REPLAYS,),
 }
-"""Which group reads which topics; the delay role's group reads every tier and `deliveries-replay` as well."""
+"""Which group reads which topics; what the delay role's group reads depends on the tiers that there are."""
+
+ROUTED = (DELIVERIES, DELIVERIES_REPLAY)
+"""What a router may write to, of the flow's topics."""
 
 DELAY_GROUP = "pipeline-delay"
 
 TIERS = "^retry-[1-9][0-9]*(ms|s|m|h)$"
-"""What the delay role subscribes to: every tier that exists, also one that is made meanwhile or leaves the setting."""
+"""How the delay role subscribes to every tier that exists, also one that is made meanwhile or leaves the setting."""
 
 _MIB = 1024 * 1024
 _DAY_MS = 86_400_000
@@ -149,23 +152,29 @@ def members(client: AdminClient, group: str) -> int:
 
 
 def unbegun(settings: Settings) -> tuple[str, ...]:
-    """Tiers for which the delay group lacks an offset that it should have: all of them if it has none at all.
+    """Topics for which the delay group lacks an offset that it should have: all of its own if it has none at all.
 
-    A tier that is new to a group at work is read from its beginning: nothing of it has been forwarded.
+    A topic that is new to a group at work is read from its beginning: nothing of it has been forwarded.
     """
     counts = existing(admin(settings))
-    names = delayed(counts)
+    names = forwarded(counts)
     with offsets_of(settings, DELAY_GROUP) as offsets:
         return () if offsets.committed((name, n) for name in names for n in range(counts[name])) else names
 
 
 def groups(topics: Iterable[str]) -> dict[str, tuple[str, ...]]:
     """Every group and the topics that it reads, given the topics that there are."""
-    return {**GROUPS, DELAY_GROUP: delayed(topics)}
+    return {**GROUPS, DELAY_GROUP: forwarded(topics)}
+
+
+def forwarded(topics: Iterable[str]) -> tuple[str, ...]:
+    """What the delay role reads, of the topics that there are: the tiers, and what replays have written."""
+    there = set(topics)
+    return (*(name for name in (DELIVERIES_REPLAY,) if name in there), *delayed(there))
 
 
 def delayed(topics: Iterable[str]) -> tuple[str, ...]:
-    """What the delay role reads: every `retry-<wait>` that exists (also one that left the setting)."""
+    """The tiers: every `retry-<wait>` that exists (also one that left the setting)."""
     return tuple(sorted(name for name in topics if topic_span_ms(name) is not None))
 
 

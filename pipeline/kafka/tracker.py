@@ -69,6 +69,10 @@ class Progress:
         self.begun += 1
         return True
 
+    def goes_on(self, offset: int) -> None:
+        """Work on a started record takes long, and is not stuck."""
+        self.unfinished[offset] = self.pulse.at
+
     def finish(self, offset: int) -> None:
         """All that a started record caused is durable."""
         self.answered()

@@ -73,7 +73,8 @@ def _decoded(codec: Codec, record: Record) -> Seen | None:
             case topics.ATTEMPTS:
                 return codec.attempt(record.value)
             case _:
-                return codec.dead_letter(record.value)
+                letter = codec.dead_letter(record.value)
+                return letter if letter.redriven_ms is None else None  # which has been seen before
     except Undecodable as error:
         _log.warning("unreadable", topic=record.topic, offset=record.offset, reason=error.reason)
         return None

@@ -11,26 +11,35 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
-from typing import TypeVar
+from typing import Protocol, TypeVar
 
 import structlog
 
 from pipeline.errors import Undecodable, Unreachable
-from pipeline.flow.access import ApiKey
 from pipeline.flow.health import EndpointState
 from pipeline.flow.subscription import Subscription, Tenant
 from pipeline.flow.trials import WebhookTest
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.states import EndpointStates
-from pipeline.kafka.topics import ENDPOINT_STATE, KEYS, SUBSCRIPTIONS, TENANTS, WEBHOOK_TESTS
+from pipeline.kafka.topics import ENDPOINT_STATE, KEYS, REPLAYS, SUBSCRIPTIONS, TENANTS, WEBHOOK_TESTS
 from pipeline.kafka.trials import WebhookTests
 from pipeline.store.pages import Page, Place
 from pipeline.store.targets import View, not_ours
 
 _log = structlog.get_logger()
-T = TypeVar("T", Tenant, Subscription, ApiKey)
 _ORDERS = 1_000
 """For how many tenants the order of their webhooks is kept."""
+
+
+class Made(Protocol):
+    """A record that says when it was made."""
+
+    @property
+    def created_ms(self) -> int:
+        """Milliseconds since the epoch."""
+
+
+T = TypeVar("T", bound=Made)
 
 
 @dataclass(slots=True)
@@ -61,7 +70,8 @@ class Order:
 class Directory:
     """Reads a view (`pipeline.kafka.table.Table`). Orders are made when they are first asked for and then kept up.
 
-    A record that cannot be read is in no list; who asks for it by its id gets `Undecodable`.
+    A record that cannot be read is in no list; who asks for it by its id gets `Undecodable`. The endpoint of a replay
+    alone is in no list either.
     """
 
     def __init__(self, view: View, codec: Codec) -> None:
@@ -74,7 +84,7 @@ class Directory:
 
     async def learn(self) -> None:
         """Know the schemas of all records that are there, older versions' too. Raises `Unreachable`."""
-        for topic in (TENANTS, SUBSCRIPTIONS, KEYS, WEBHOOK_TESTS):
+        for topic in (TENANTS, SUBSCRIPTIONS, KEYS, WEBHOOK_TESTS, REPLAYS):
             records = (self._view.get(topic, key) for key in self._view.keys(topic))
             await self._codec.learn(not_ours(self._codec, records))
 
@@ -99,13 +109,13 @@ class Directory:
         order = self._webhooks.get(tenant)
         if order is None:
             ids = (path.partition("/")[2] for path in self.webhook_paths(tenant))
-            order = self._webhooks[tenant] = self._ordered(ids, lambda webhook: self.webhook(tenant, webhook))
+            order = self._webhooks[tenant] = self._ordered(ids, partial(self._shown, tenant))
             if len(self._webhooks) > _ORDERS:
                 self._webhooks.popitem(last=False)
-        return page(order, after, limit, lambda webhook: self.webhook(tenant, webhook))
+        return page(order, after, limit, partial(self._shown, tenant))
 
     def webhook_paths(self, tenant: str) -> Iterator[str]:
-        """`tenant/webhook` of every webhook of the tenant."""
+        """`tenant/webhook` of every webhook of the tenant, and of endpoints of replays alone."""
         return self._view.keys(SUBSCRIPTIONS, tenant)
 
     def test(self, path: str) -> WebhookTest | None:
@@ -121,6 +131,10 @@ class Directory:
             await self._codec.learn(not_ours(self._codec, (self._view.get(ENDPOINT_STATE, path) for path in paths)))
         return {path: state for path in paths if (state := self._states.of(path)) is not None}
 
+    def _shown(self, tenant: str, webhook: str) -> Subscription | None:
+        held = self.webhook(tenant, webhook)
+        return None if held is None or held.replay is not None else held
+
     def _ordered(self, ids: Iterator[str], get: Callable[[str], T | None]) -> Order:
         held = [(record.created_ms, key) for key in ids if (record := readable(get, key)) is not None]
         return Order(sorted((-created_ms, key) for created_ms, key in held), {key: made for made, key in held})
@@ -133,7 +147,7 @@ class Directory:
         if order is None:
             return
         record: Tenant | Subscription | None
-        record = readable(self.tenant, tenant) if topic == TENANTS else readable(partial(self.webhook, tenant), webhook)
+        record = readable(self.tenant, tenant) if topic == TENANTS else readable(partial(self._shown, tenant), webhook)
         if record is None:
             order.drop(webhook or tenant)
         else:

@@ -6,9 +6,12 @@ import base64
 import hashlib
 from dataclasses import dataclass, replace
 
+from pipeline.errors import Undecodable
 from pipeline.flow.deadletter import DeadLetter, Reason, Source
 from pipeline.flow.deliver import Attempt, Delivery
-from pipeline.ports import Clock, Codec, Outgoing, Record
+from pipeline.flow.rounds import FIRST
+from pipeline.ports import UNREADABLE, Clock, Codec, Outgoing, Record
+from pipeline.workers.carriage import of_headers
 
 TOPIC = "retry-dlq"
 _FIRST_BYTES = 64 * 1024
@@ -45,16 +48,47 @@ class Undertaker:
             headers=record.headers,
             delivery=delivery,
             last_attempt=attempt,
+            timestamp_ms=record.timestamp_ms,
         )
-        out = self._written(letter)
-        if out.size > _MOST:
-            out = self._written(cut := _cut(letter))
-            return out if out.size <= _MOST else self._written(replace(cut, delivery=None, last_attempt=None))
-        return out
+        return written(letter, self.codec)
 
-    def _written(self, letter: DeadLetter) -> Outgoing:
-        key = letter.delivery.path.encode() if letter.delivery else letter.key
-        return Outgoing(TOPIC, key, self.codec.encode_dead_letter(letter))
+
+def written(letter: DeadLetter, codec: Codec) -> Outgoing:
+    """A letter as a record that its topic takes, whatever the letter holds."""
+    out = _written(letter, codec)
+    if out.size > _MOST:
+        out = _written(cut := _cut(letter), codec)
+        return out if out.size <= _MOST else _written(replace(cut, delivery=None, last_attempt=None), codec)
+    return out
+
+
+def _written(letter: DeadLetter, codec: Codec) -> Outgoing:
+    key = letter.delivery.path.encode() if letter.delivery else letter.key
+    return Outgoing(TOPIC, key, codec.encode_dead_letter(letter))
+
+
+def record_in(letter: DeadLetter) -> Record | None:
+    """The record that was set aside; None if the letter does not hold all of it.
+
+    Its timestamp is the letter's time in letters that do not have it.
+    """
+    if letter.digest is not None:
+        return None
+    source, headers = letter.source, UNREADABLE if letter.headers == UNREADABLE else letter.headers
+    timestamp_ms = letter.time_ms if letter.timestamp_ms is None else letter.timestamp_ms
+    return Record(source.topic, source.partition, source.offset, letter.key, letter.value, headers, timestamp_ms)
+
+
+def round_of(letter: DeadLetter) -> str:
+    """The round in which its delivery ended, as far as the letter says."""
+    if letter.last_attempt is not None:
+        return letter.last_attempt.round
+    if letter.delivery is None:
+        return FIRST
+    try:
+        return of_headers(letter.headers).round
+    except Undecodable:
+        return FIRST
 
 
 def _cut(letter: DeadLetter) -> DeadLetter:

@@ -11,7 +11,8 @@ from pipeline.flow.deadletter import DeadLetter, Reason
 from pipeline.flow.event import Event
 from pipeline.flow.history import AttemptSeen, AuditSeen, DeadSeen, DeliverySeen, Entry, EventSeen
 from pipeline.ports import Codec, Record
-from pipeline.workers.carriage import carried, of_headers
+from pipeline.workers.carriage import carried
+from pipeline.workers.dead import record_in, round_of
 
 EVENTS, DEAD_LETTERS = "events", "retry-dlq"
 
@@ -47,7 +48,7 @@ class Projection:
         if record.topic != DEAD_LETTERS:
             return None
         try:
-            dead = _record_in(self.codec.dead_letter(record.value))
+            dead = _event_set_aside(self.codec.dead_letter(record.value))
         except Undecodable:
             return None
         return None if dead is None else self.codec.named_in(dead)
@@ -103,12 +104,14 @@ class Projection:
             None,
             None,
             None,
-            _round(letter),
+            round_of(letter),
             letter.reason.value,
             letter.time_ms,
             record.partition,
             record.offset,
             letter.detail,
+            redriven_ms=letter.redriven_ms,
+            append_ms=record.timestamp_ms,
         )
         if held is not None:
             known = replace(seen, tenant=held.tenant, webhook=held.webhook, delivery=held.id)
@@ -119,7 +122,7 @@ class Projection:
 
     def _event_in(self, letter: DeadLetter) -> Event | None:
         """The event that was set aside, as far as it can be told."""
-        if (dead := _record_in(letter)) is None:
+        if (dead := _event_set_aside(letter)) is None:
             return None
         try:
             seen = self.codec.named_event(dead)
@@ -128,22 +131,6 @@ class Projection:
         return None if event.fault(seen) else seen
 
 
-def _record_in(letter: DeadLetter) -> Record | None:
-    """The record of `events` that the letter holds whole; its timestamp is the letter's."""
-    source = letter.source
-    if source.topic != EVENTS or letter.digest is not None:
-        return None
-    return Record(
-        source.topic, source.partition, source.offset, letter.key, letter.value, letter.headers, letter.time_ms
-    )
-
-
-def _round(letter: DeadLetter) -> str:
-    if letter.last_attempt is not None:
-        return letter.last_attempt.round
-    if letter.delivery is None:
-        return ""
-    try:
-        return of_headers(letter.headers).round
-    except Undecodable:
-        return ""
+def _event_set_aside(letter: DeadLetter) -> Record | None:
+    """The record of `events` that the letter holds whole."""
+    return record_in(letter) if letter.source.topic == EVENTS else None

@@ -38,7 +38,14 @@ class Router:
         """What the record causes. Raises nothing for a record that is bad."""
         try:
             event = self.codec.event(record)
-            wrong = fault(event)
+        except Undecodable as error:
+            return [self.undertaker.bury(record, Reason(error.reason), str(error))]
+        return self.route(record, event)
+
+    def route(self, record: Record, event: Event) -> list[Outgoing]:
+        """The same for who has read the event already."""
+        wrong = fault(event)
+        try:
             tenancy = None if wrong else self.subscribers.of(event.tenant)
         except Undecodable as error:
             return [self.undertaker.bury(record, Reason(error.reason), str(error))]
@@ -68,7 +75,7 @@ class Router:
             return
         digest = hashlib.sha256(event.data.encode()).digest()
         origin = Origin(record.topic, record.partition, record.offset, self.subscribers.offset)
-        for webhook, seen in _seen(webhooks, event, tenancy, untold):
+        for webhook, seen in seen_by(webhooks, event, tenancy, untold):
             number = delivery_id(event, webhook, digest, self.replay)
             first = delivery_id(event, webhook, digest) if self.replay else None
             body = tenancy.profile.body(seen, tenancy.tenant, number)
@@ -83,7 +90,7 @@ class Router:
         return out
 
 
-def _seen(webhooks: Iterable[str], event: Event, tenancy: Tenancy, untold: list[str]) -> Iterator[tuple[str, Event]]:
+def seen_by(webhooks: Iterable[str], event: Event, tenancy: Tenancy, untold: list[str]) -> Iterator[tuple[str, Event]]:
     """Each webhook that wants the event by its content too, and the event as it gets it."""
     sight = Sight(event)
     for webhook in webhooks:

@@ -36,7 +36,8 @@ class Sender:
 
     `random` gives a number in [0, 1); `on_attempt` is told of every attempt; `catch_up` reads what other processes may
     have written to that partition of `attempts` since it was taken over; `cancelled` says of a delivery's id and round
-    whether somebody has stopped it.
+    whether somebody has stopped it, `replay_cancelled` of a replay's id and a round whether it went with the replay.
+    `took_up` is told of every record before anything is done with it.
     """
 
     codec: Codec
@@ -52,12 +53,15 @@ class Sender:
     on_attempt: Callable[[Attempt], None]
     catch_up: Callable[[int], Awaitable[None]]
     cancelled: Callable[[str, str], bool] = lambda _delivery, _round: False
+    replay_cancelled: Callable[[str, str], bool] = lambda _replay, _round: False
+    took_up: Callable[[Record], None] = lambda _record: None
 
     async def __call__(self, record: Record, work: Work) -> None:
         """Work on a record until it is released, or is another's to finish.
 
         An endpoint's failure is a value; ours is raised.
         """
+        self.took_up(record)
         try:
             carriage, delivery = carried(record), self._delivery(record)
         except Undecodable as error:
@@ -85,7 +89,7 @@ class Sender:
 
     async def _attempt(self, copy: Copy) -> None:
         try:
-            target = None if self.cancelled(*copy.round) else self._active(copy) or await self._newer(copy)
+            target = None if self._stopped(copy) else self._active(copy) or await self._newer(copy)
         except Undecodable as error:
             await self._set_aside(copy, error)
             return
@@ -98,7 +102,7 @@ class Sender:
         elif (slot_ms := await self._turn_of(copy, endpoint)) or not copy.work.open:
             await self._postpone(copy, endpoint, slot_ms)
             return
-        elif self.cancelled(*copy.round):  # while it waited for its turn
+        elif self._stopped(copy):  # while it waited for its turn
             self.endpoints.give_back(endpoint)
             attempt = _skipped(copy, self.clock())
         else:
@@ -114,6 +118,10 @@ class Sender:
             await self._carry_out(copy, attempt.next, attempt)
         self.repeats.finish(copy)
         copy.work.release()
+
+    def _stopped(self, copy: Copy) -> bool:
+        replay = copy.delivery.replay
+        return self.cancelled(*copy.round) or (replay is not None and self.replay_cancelled(replay, copy.round[1]))
 
     async def _turn_of(self, copy: Copy, endpoint: Endpoint) -> float:
         """0 when the delivery may go now, perhaps after a wait in memory; else its slot on the ladder."""
@@ -171,7 +179,7 @@ class Sender:
     async def _sent(self, copy: Copy, target: Target, endpoint: Endpoint) -> Attempt:
         """Make the request; what its end means is the product's to say."""
         started_ms = self.clock()
-        request = target.prepared.request(copy.delivery, started_ms // 1000)
+        request = target.prepared.request(copy.delivery, started_ms // 1000, _of_replay(copy.delivery))
         copy.request, copy.since_s = request, time.monotonic()
         outcome = await self.client.send(request)
         copy.request = None
@@ -201,6 +209,12 @@ class Sender:
         carriage = replace(copy.carriage, hop=copy.carriage.hop + 1, wait_ms=wait_ms, stands_for=None)
         value = self.codec.encode_delivery(replace(copy.delivery, attempt=copy.delivery.attempt + 1))
         return Outgoing(self.ladder.next_tier(wait_ms).topic, copy.record.key, value, to_headers(carriage))
+
+
+def _of_replay(delivery: Delivery) -> tuple[tuple[str, str], ...]:
+    """The headers that tell a receiver of a replay: which one, and under which id the event came first."""
+    named = (("webhook-replay-id", delivery.replay), ("webhook-first-id", delivery.first))
+    return tuple((name, value) for name, value in named if value is not None)
 
 
 _NOTHING_SENT = Outcome(None, None, (), b"", 0)

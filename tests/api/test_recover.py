@@ -1,26 +1,22 @@
-"""Recovering a webhook since a time, on a real database and with the router's own rendering."""
+"""Recovering a webhook since a time: a replay to it alone of what it has missed."""
 
 from __future__ import annotations
 
-import asyncio
-from collections import Counter
+from dataclasses import replace
 from typing import Any
 
-import orjson
 import pytest
 
-from pipeline.api.log import recovery
-from pipeline.flow.audit import Audit
-from pipeline.flow.deliver import Delivery
-from pipeline.flow.history import EventSeen
-from pipeline.kafka.changes import Change
-from pipeline.kafka.topics import DELIVERIES, EVENTS
-from pipeline.workers.carriage import of_headers
+from pipeline.flow.replay import Ordered, Outcome, Replay, Span
+from pipeline.kafka.topics import DELIVERIES, REPLAYS
 from tests.api.conftest import URL, Api, faults
 from tests.api.logged import HOUR_MS, Logged, logged
 from tests.api.parts import NOW_MS, Parts
 
-SINCE = {"since": "2026-01-01T00:00:00Z"}
+pytestmark = pytest.mark.replay
+
+SINCE = {"since": "2026-01-01T00:30:00Z"}
+AT_MS = NOW_MS + HOUR_MS
 
 
 @pytest.fixture
@@ -32,111 +28,80 @@ async def _recover(log: Logged, status: int = 202, **body: Any) -> Any:
     return await log.api.post(f"/v1/tenants/acme/webhooks/{log.webhook}/recover", {**SINCE, **body}, status)
 
 
-def _sent(log: Logged) -> list[tuple[Delivery, str]]:
-    published = [out for out in log.parts.records.published if out.topic == DELIVERIES]
-    assert published == log.parts.records.published
-    return [(log.parts.codec.delivery(out.value), of_headers(out.headers).round) for out in published]
-
-
-async def _history(log: Logged) -> dict[str, Delivery]:
+async def _history(log: Logged) -> None:
     """One delivery of each way to stand, and two events of which there is none."""
-    made = {}
     for n, end in enumerate(("failed", "cancelled", "delivered", "retrying", "")):
-        event = await log.event(f"e{n}", at=NOW_MS + n)
-        made[end] = await log.delivery(event, end=end, at=NOW_MS + n)
-    await log.event("missed", "invoice.paid", at=NOW_MS + 10)
-    await log.event("not-wanted", "user.created", at=NOW_MS + 11)
-    return made
+        event = await log.event(f"e{n}", at=AT_MS + n)
+        await log.delivery(event, end=end, at=AT_MS + n)
+    await log.event("missed", "invoice.paid", at=AT_MS + 10)
+    await log.event("not-wanted", "user.created", at=AT_MS + 11)
 
 
-async def test_what_it_missed_is_sent(log: Logged) -> None:
-    """Failed and cancelled ones again, in rounds of their own; the unrouted one as the router would have made it."""
-    made = await _history(log)
+def _counts(said: Any) -> dict[str, Any]:
+    return {name: said[name]["by_type"] for name in ("failed", "cancelled", "unrouted")}
+
+
+async def test_it_is_a_replay_of_what_was_missed(log: Logged) -> None:
+    """202 with the replay: to this webhook alone, outcome missed, up to where the router is; who asked is recorded."""
+    await _history(log)
+    log.parts.records.routed = 6
     said = await _recover(log)
-    assert {name: said[name]["by_type"] for name in ("failed", "cancelled", "unrouted")} == {
+    held = log.parts.deps.replays.replay(said["id"])
+    assert held is not None
+    assert held == Replay(
+        said["id"], "acme", Ordered.RUNNING, (Span(0, 0, 6),), (), (log.webhook,), Outcome.MISSED,
+        by="admin", created_ms=held.created_ms, updated_ms=held.created_ms, from_ms=NOW_MS + HOUR_MS // 2,
+    )  # fmt: skip
+    assert await log.api.get("/v1/replays?tenant=acme") == {
+        "items": [{name: value for name, value in said.items() if name != "gap"}],
+        "next": None,
+    }
+    audit = log.parts.control.audits[-1]
+    assert (audit.action, audit.target) == ("recoverWebhook", said["id"])
+    assert log.webhook in audit.detail
+    assert log.parts.records.published == []
+
+
+async def test_a_dry_run_counts_and_writes_nothing(log: Logged) -> None:
+    """200 with each kind by type: what has arrived, is under way or is not wanted is left out."""
+    await _history(log)
+    audits = len(log.parts.control.audits)
+    counted = await _recover(log, 200, dry_run=True)
+    assert _counts(counted) == {
         "failed": {"order.paid": 1},
         "cancelled": {"order.paid": 1},
         "unrouted": {"invoice.paid": 1},
     }
-    assert (said["dry_run"], said["under_way"], said["gone"]) == (False, 0, 0)
-    (failed, round_), (cancelled, other), (routed, first) = _sent(log)
-    assert [failed, cancelled] == [made["failed"], made["cancelled"]]
-    assert "" < round_ < other
-    assert (routed.event, routed.webhook, routed.attempt, first) == ("missed", log.webhook, 1, "")
-    assert orjson.loads(routed.body)["data"] == {"n": 1.5}
-    assert (routed.origin.topic, routed.origin.partition, routed.origin.offset) == (EVENTS, 0, 5)
-    assert log.parts.control.audits[-1].action == "recoverWebhook"
-
-
-async def test_the_unrouted_delivery_is_the_routers_own(api: Api, log: Logged) -> None:
-    """Its id is that of the delivery that the router makes of the event: a second writing of it is a repeat."""
-    event = await log.event("missed", "invoice.paid")
-    await _recover(log)
-    ((routed, _),) = _sent(log)
-    assert routed.id == (await log.delivery(event)).id
-    await log.recorded()
-    assert await log.status(routed) == "pending"
-    await api.get(f"/v1/tenants/acme/deliveries/{routed.id}")
-
-
-async def test_a_dry_run_counts_the_same_and_sends_nothing(log: Logged) -> None:
-    """200 with each kind by type; nothing is written, not even who asked."""
-    await _history(log)
-    audits = len(log.parts.control.audits)
-    counted = await _recover(log, 200, dry_run=True)
-    assert _sent(log) == []
+    assert (counted["dry_run"], counted["gap"], counted["unrouted"]["count"]) == (True, None, 1)
+    assert not log.parts.view.records[REPLAYS]
     assert len(log.parts.control.audits) == audits
-    assert counted["dry_run"]
-    assert {**await _recover(log), "dry_run": True} == counted
-
-
-async def test_twice_is_as_once(log: Logged) -> None:
-    """What the first one sends is left alone by the second, at the same moment and until the log shows it."""
-    await _history(log)
-    one, two = sorted(await asyncio.gather(_recover(log), _recover(log)), key=lambda said: said["under_way"])
-    third = await _recover(log)
-    assert len(_sent(log)) == 3
-    for again in (two, third):
-        assert [again[kind]["count"] for kind in ("failed", "cancelled", "unrouted")] == [0, 0, 0]
-    assert (one["under_way"], two["under_way"], third["under_way"]) == (0, 3, 3)
-    await log.recorded()
-    fourth = await _recover(log)
-    assert (fourth["under_way"], len(_sent(log))) == (0, 3)
-
-
-async def test_a_redelivery_and_a_recovery_do_not_both_send(api: Api, log: Logged) -> None:
-    """A recovery that comes while a redelivery is being written down is first; the redelivery is refused."""
-    held = await log.delivery(await log.event(), end="failed")
-    control = log.parts.control
-    write = control.write
-
-    async def written(audit: Audit, *changes: Change) -> None:
-        if audit.action == "redeliver":
-            assert (await _recover(log))["failed"]["count"] == 1
-        await write(audit, *changes)
-
-    control.write = written  # type: ignore[method-assign]
-    await api.post(f"/v1/tenants/acme/deliveries/{held.id}/redeliver", status=409)
-    assert len(_sent(log)) == 1
 
 
 async def test_only_since_then(log: Logged) -> None:
-    """What was made before is left alone."""
-    await log.delivery(await log.event("old", at=NOW_MS - HOUR_MS), end="failed", at=NOW_MS - HOUR_MS)
-    await log.event("old-missed", at=NOW_MS - HOUR_MS)
-    await log.delivery(await log.event("new"), end="failed")
-    await _recover(log)
-    assert [one.event for one, _ in _sent(log)] == ["new"]
+    """What came before is left alone."""
+    await log.delivery(await log.event("old", at=AT_MS - HOUR_MS), end="failed", at=AT_MS - HOUR_MS)
+    await log.delivery(await log.event("new", at=AT_MS), end="failed", at=AT_MS)
+    assert (await _recover(log))["window"] == [{"partition": 0, "from": 1, "to": 2}]
 
 
 async def test_other_webhooks_are_left_alone(api: Api, log: Logged) -> None:
     """Neither another webhook's deliveries nor what it missed."""
     other = (await api.post("/v1/tenants/acme/webhooks", {"url": URL, "events": ["*"]}))["id"]
-    await log.delivery(event := await log.event(), end="delivered")
-    await log.delivery(event, webhook=other, end="failed")
-    await log.event("only-other", "user.created")
-    await _recover(log)
-    assert _sent(log) == []
+    await log.delivery(event := await log.event(at=AT_MS), end="delivered", at=AT_MS)
+    await log.delivery(event, webhook=other, end="failed", at=AT_MS)
+    await log.event("only-other", "user.created", at=AT_MS)
+    assert _counts(await _recover(log, 200, dry_run=True)) == {"failed": {}, "cancelled": {}, "unrouted": {}}
+
+
+async def test_what_arrived_later_is_not_missed(log: Logged) -> None:
+    """Over all deliveries of the event there, those of replays too: what was replayed has not failed."""
+    event = await log.event(at=AT_MS)
+    await log.delivery(event, end="failed", at=AT_MS)
+    assert _counts(await _recover(log, 200, dry_run=True))["failed"] == {"order.paid": 1}
+    (record,) = log.parts.records.held[DELIVERIES]
+    assert record is not None
+    await log.write(replace(log.seen(record), id="msg_r", replay="rpl_1"))
+    assert _counts(await _recover(log, 200, dry_run=True))["failed"] == {}
 
 
 async def test_a_filter_decides_on_what_was_never_routed(api: Api, log: Logged) -> None:
@@ -144,69 +109,25 @@ async def test_a_filter_decides_on_what_was_never_routed(api: Api, log: Logged) 
     path = f"/v1/tenants/acme/webhooks/{log.webhook}"
     await api.patch(path, {"filter": "data.n > `2`"})
     for n in (1, 3):
-        await log.event(f"e{n}", data=f'{{"n":{n}}}')
-    said = await _recover(log)
-    assert [one.event for one, _ in _sent(log)] == ["e3"]
-    assert said["unrouted"]["count"] == 1
+        await log.event(f"e{n}", data=f'{{"n":{n}}}', at=AT_MS)
+    assert (await _recover(log, 200, dry_run=True))["unrouted"]["count"] == 1
 
 
-async def test_what_is_gone_is_counted(log: Logged) -> None:
-    """What retention has taken cannot be sent, and is said to be so."""
+async def test_a_second_one_waits_for_the_first(log: Logged) -> None:
+    """409 with the first one's id: what becomes of its events is not known yet."""
     await _history(log)
-    log.parts.records.trim(DELIVERIES)
-    log.parts.records.trim(EVENTS)
-    assert (await _recover(log))["gone"] == 3
-    assert _sent(log) == []
+    first = await _recover(log)
+    assert first["id"] in (await _recover(log, 409))["detail"]
+    await log.api.post(f"/v1/replays/{first['id']}/cancel", status=202)
+    await _recover(log)
 
 
 async def test_one_that_would_get_nothing_is_refused(api: Api, log: Logged) -> None:
-    """409 while the webhook is not active; 404 for one that is not there; 422 for a time that is none."""
+    """409 while the webhook is not active; 404 for one that is not there; 422 for a time that is none, or too late."""
     await _history(log)
     path = f"/v1/tenants/acme/webhooks/{log.webhook}"
     assert list(faults(await _recover(log, 422, since="yesterday"))) == ["/since"]
+    assert list(faults(await _recover(log, 422, since="2027-01-01T00:00:00Z"))) == ["/since"]
     await api.post(f"{path}x/recover", SINCE, 404)
     await api.post(f"{path}/deactivate", status=200)
-    assert "inactive" in (await _recover(log, 409))["detail"]
-
-
-async def test_too_much_is_refused(log: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
-    """422 with the bound, and nothing is sent: neither too many to recover nor too many to look at."""
-    await _history(log)
-    monkeypatch.setattr(recovery, "MOST", 2)
-    assert "more than" in (await _recover(log, 422))["detail"]
-    monkeypatch.setattr(recovery, "MOST", 3)
-    monkeypatch.setattr(recovery, "LOOKED_AT", 1)
-    assert "events came since" in (await _recover(log, 422, dry_run=True))["detail"]
-    assert _sent(log) == []
-
-
-async def test_many_are_recovered_page_after_page(log: Logged) -> None:
-    """More than a page of each kind, each exactly once, in the order of time."""
-    count = 1_200
-    event = await log.event()
-    record = log.parts.records.held[EVENTS][0]
-    assert record is not None
-    made = [EventSeen("acme", f"m{n}", "order.paid", NOW_MS + n, 0, 0, NOW_MS + n) for n in range(count)]
-    await log.write(*made)
-    said = await _recover(log, 200, dry_run=True)
-    assert said["unrouted"]["by_type"] == {event.type: count + 1}
-
-
-async def test_a_broker_that_fails_midway_leaves_the_rest_for_the_next(log: Logged) -> None:
-    """503; what was sent is not sent again, what was not is."""
-    for n in range(recovery._PART + 10):
-        await log.delivery(await log.event(f"e{n}", at=NOW_MS + n), end="failed", at=NOW_MS + n)
-    records = log.parts.records
-    read, reads = records.read, Counter[str]()
-
-    async def read_once(topic: str, partition: int, offsets: Any) -> Any:
-        reads[topic] += 1
-        records.down = reads[topic] > 1
-        return await read(topic, partition, offsets)
-
-    records.read = read_once  # type: ignore[method-assign]
-    await _recover(log, 503)
-    records.down, records.read = False, read  # type: ignore[method-assign]
-    said = await _recover(log)
-    assert (said["under_way"], said["failed"]["count"]) == (recovery._PART, 10)
-    assert len({one.id for one, _ in _sent(log)}) == len(_sent(log)) == recovery._PART + 10
+    assert "pipeline webhooks activate" in (await _recover(log, 409))["detail"]

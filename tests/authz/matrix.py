@@ -12,7 +12,9 @@ from typing import Any, Self
 import httpx
 
 from pipeline.api.app import create_app
-from pipeline.flow.history import DeliverySeen, Entry, EventSeen
+from pipeline.flow.history import DeadSeen, DeliverySeen, Entry, EventSeen
+from pipeline.flow.replay import Ordered, Replay, Span
+from pipeline.kafka.topics import REPLAYS
 from pipeline.profiles import PROFILES
 from tests.api.conftest import URL, Api
 from tests.api.parts import NOW_MS, Parts, memory_parts
@@ -24,12 +26,14 @@ ROLES = ("ingest", *RANKS)
 TENANTS = {"acme": "standard", "hunters": "bugbounty"}
 """The tenants whose keys are tried, each with its product: one leaves webhooks to its admins, one to its managers."""
 FOREIGN = "other"
-SOMEBODYS = {"tenant", "key"}
+SOMEBODYS = {"tenant", "key", "replay", "letter"}
 """Parameters of paths that name what belongs to a tenant, and so may be another's."""
 ANYBODYS = {"profile"}
 """Those that name the same for all."""
 WITHIN = {"webhook", "event", "delivery"}
 """Those that name something within `{tenant}`."""
+NOT_YOURS = {f"There is no such {name}." for name in SOMEBODYS}
+"""How it is refused what is another's."""
 KEYED = "/v1/"
 """Where these paths begin, nothing is answered without a key."""
 BODIES = {"recoverWebhook": {"since": "2026-01-01T00:00:00Z"}}
@@ -138,7 +142,8 @@ class World:
             webhook = (await api.post(hooks, {"url": URL, "events": ["*"]}))["id"]
             keys = [await self._add_keys(api, role, tenant) for role in ROLES]
             inner = {"webhook": webhook, "event": f"evt-{tenant}", "delivery": f"msg_{tenant}"}
-            self.names[tenant] = {"tenant": tenant, "profile": "standard", "key": keys[0], **inner}
+            whose = {"tenant": tenant, "key": keys[0], "replay": self._add_replay(tenant)}
+            self.names[tenant] = {"profile": "standard", "letter": f"dl_{tenant}", **whose, **inner}
         self.records = {topic: dict(held) for topic, held in self.view.records.items()}
         return self
 
@@ -153,6 +158,12 @@ class World:
         await api.ask("DELETE", f"/v1/keys/{revoked['id']}", None, 204)
         self.keys |= {(role, tenant, "good"): good["key"], (role, tenant, "revoked"): revoked["key"]}
         return str(good["id"])
+
+    def _add_replay(self, tenant: str) -> str:
+        """An order that runs; its id."""
+        order = Replay(f"rpl_{tenant}", tenant, Ordered.RUNNING, (Span(0, 0, 1),), created_ms=NOW_MS + 1_000_000)
+        self.view.put(REPLAYS, order.id, self.parts.codec.encode_replay(order))
+        return order.id
 
     async def violation(self, case: Case) -> str | None:
         """What is wrong with the answer; None when it is as expected, and whoever is refused has changed nothing."""
@@ -186,7 +197,8 @@ def _seen(names: dict[str, str], offset: int) -> list[Entry]:
     """What the delivery log has of a tenant."""
     event = EventSeen(names["tenant"], names["event"], "a.b", NOW_MS, 0, offset)
     told = (event.tenant, names["delivery"], "", names["webhook"], event.id, event.type)
-    return [event, DeliverySeen(*told, NOW_MS, 0, offset, NOW_MS, 1, None, 0, offset, 0)]
+    dead = DeadSeen(names["letter"], told[0], told[3], None, "", "gone", NOW_MS + 1_000_000, 0, offset, "")
+    return [event, dead, DeliverySeen(*told, NOW_MS, 0, offset, NOW_MS, 1, None, 0, offset, 0)]
 
 
 def _outcome(answer: httpx.Response) -> str:
@@ -195,7 +207,7 @@ def _outcome(answer: httpx.Response) -> str:
             return "nobody"
         case 403:
             return "forbidden"
-        case 404 if answer.json()["detail"] in {"There is no such tenant.", "There is no such key."}:
+        case 404 if answer.json()["detail"] in NOT_YOURS:
             return "hidden"
         case 404:
             return "missing"

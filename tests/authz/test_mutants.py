@@ -77,7 +77,7 @@ def whosever_webhook(directory: Directory, tenant: str, webhook: str) -> Subscri
         Mutant(app, "requires", lower, "createTenant", "reached instead of forbidden"),
         Mutant(app, "requires", whatever_product, "createWebhook", "manager of acme: reached instead of forbidden"),
         Mutant(app, "requires", whatever_tenant, "listWebhooks", "of other: reached instead of hidden"),
-        Mutant(keys, "_require_own", whoever, "revokeKey", "owner of other: reached instead of hidden"),
+        Mutant(keys, "require_own", whoever, "revokeKey", "owner of other: reached instead of hidden"),
         Mutant(Directory, "webhook", whosever_webhook, "deleteWebhook", "what is other's: reached instead of missing"),
         Mutant(KeyRing, "key", never_revoked, "getTenant", "reached instead of nobody"),
     ],

@@ -73,16 +73,6 @@ def test_events(api: Command, log: Logged) -> None:
     assert api.refused("events", "show", "acme", "e/none") == "There is no such event."
 
 
-def test_recover(api: Command, log: Logged) -> None:
-    """A dry run counts, the other one sends; a time that is none is refused before anything is asked."""
-    delivery(log, "failed", at=NOW_MS + 3_600_000_000)
-    recover = ("webhooks", "recover", "acme", log.webhook, "--since", "2026-02-11T00:00:00Z")
-    assert api(*recover, "--dry-run", "-o", "json").json["failed"] == {"count": 1, "by_type": {"order.paid": 1}}
-    assert "failed" in api(*recover).out
-    assert api(*recover, "-o", "json").json["under_way"] == 1
-    assert "--since 'soon'" in api.refused("webhooks", "recover", "acme", log.webhook, "--since", "soon")
-
-
 def test_times() -> None:
     """Before now, by the calendar, or by the number."""
     assert time_ms("-2h", now_s=10_000) == 2_800_000

@@ -33,6 +33,7 @@ PARTS = {
     ],
     "router": [("pipeline.kafka.age", "Unread.run")],
     "recorder": [("pipeline.workers.retention", "Retention.run")],
+    "replayer": [("pipeline.cli._wiring", "tick"), ("pipeline.kafka.standing", "Backlog.run")],
 }
 """What runs beside each stage; all of it must last."""
 CASES = [(role, module, name) for role, parts in PARTS.items() for module, name in parts]

@@ -46,7 +46,7 @@ def test_a_life(tmp_path: Path) -> None:
         for name in ("api.json", "admin.key", "encryption.keys"):
             assert mode(folder / name) == 0o600
         roles = [child.cmdline()[4] for child in running.family() if child.cmdline()[2:4] == ["pipeline", "run"]]
-        assert sorted(roles) == ["api", "delay", "recorder", "router", "sender", "sender"]
+        assert sorted(roles) == ["api", "delay", "recorder", "replayer", "router", "sender", "sender"]
         assert mode(folder / "log.sqlite") == 0o600
 
         killed = role(running, "sender")

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from prometheus_client import CollectorRegistry
 
-from pipeline.cli._wiring import Place, sender
-from pipeline.errors import SettingsError
+from pipeline.cli._wiring import Place, router, sender
+from pipeline.errors import SettingsError, UsageError
 from pipeline.settings import Settings
 
 SETTINGS = Settings(encryption_keys=f"test:{base64.b64encode(bytes(32)).decode()}")
@@ -32,4 +32,13 @@ async def test_the_sender_heeds_the_settings_of_egress(name: str, wrong: str) ->
     settings = replace(SETTINGS, **changed)
     with pytest.raises(SettingsError, match=name.replace("_", " ").removesuffix(" ca")):
         async with sender(Place(settings, "sender-0", None, CollectorRegistry())):
+            pass
+
+
+@pytest.mark.replay
+@pytest.mark.parametrize("to", ["attempts", "events", "retry-5s", "retry-9h"])
+async def test_a_router_by_hand_writes_to_no_other_topic_of_the_flow(to: str) -> None:
+    """Where something else reads deliveries they would be poison, or waits that nobody asked for."""
+    with pytest.raises(UsageError, match=f"--to {to}: a router writes to deliveries or deliveries-replay"):
+        async with router(Place(SETTINGS, "router-0", None, CollectorRegistry(), "mine", to)):
             pass

@@ -42,7 +42,7 @@ def test_any_stage_can_be_scaled() -> None:
     assert {name: service["ports"] for name, service in SERVICES.items() if "ports" in service} == {
         "api": ["127.0.0.1:8080:8080"]
     }
-    assert set(STAGES) == {"router", "sender", "delay", "recorder", "api"}
+    assert set(STAGES) == {"router", "sender", "delay", "recorder", "replayer", "api"}
 
 
 def test_foreign_images_are_pinned() -> None:
@@ -81,12 +81,12 @@ def test_its_variables_are_settings(name: str) -> None:
     assert settings.health_host == "0.0.0.0"  # noqa: S104 - inside a container
 
 
-def test_recorder_and_api_share_the_log() -> None:
-    """The volume of the delivery log is where the image keeps its data, of those two alone; so is another database."""
+def test_who_writes_or_asks_the_log_shares_it() -> None:
+    """The volume of the delivery log is where the image keeps its data, of these three; so is another database."""
     folder = re.search(r"PIPELINE_DATA_DIR=(\S+)", (composed.ROOT / "Dockerfile").read_text(encoding="utf-8"))
     assert folder
     mounts = {name: service["volumes"] for name, service in STAGES.items() if "volumes" in service}
-    assert mounts == {name: [f"log-data:{folder[1]}"] for name in ("recorder", "api")}
+    assert mounts == {name: [f"log-data:{folder[1]}"] for name in ("recorder", "replayer", "api")}
     assert {n for n, s in OURS.items() if "PIPELINE_DATABASE_URL" in s["environment"]} == set(mounts)
     given = composed.read({**composed.SECRETS, "PIPELINE_DATABASE_URL": "postgresql://log"})["services"]
     assert {given[name]["environment"]["PIPELINE_DATABASE_URL"] for name in mounts} == {"postgresql://log"}

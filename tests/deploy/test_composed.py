@@ -80,7 +80,7 @@ def test_the_volume_holds_kafkas_records(machine: Machine) -> None:
     assert (machine.folder / "volume" / "events-11").is_dir()
 
 
-@pytest.mark.parametrize("name", ["router", "sender", "delay", "recorder", "api"])
+@pytest.mark.parametrize("name", ["router", "sender", "delay", "recorder", "replayer", "api"])
 def test_a_stage_becomes_healthy_and_drains(machine: Machine, name: str) -> None:
     """With just its variables it passes its own health check; told to stop, it ends by itself within the grace."""
     service, folder = machine.own(name), machine.folder / name

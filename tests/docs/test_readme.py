@@ -170,3 +170,37 @@ def test_the_rest_service(platform: Platform) -> None:
         pytest.skip("README's REST snippet: curl is not installed")
     platform.shell(_block("sh", "curl"))
     platform.arrives(3)
+
+
+@pytest.fixture(scope="module")
+def demo(cluster: LiveCluster, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """`sh scripts/run` on the run's broker; the folder in which it keeps its own."""
+    folder = tmp_path_factory.mktemp("again")
+    places = ["--bootstrap-server", cluster.bootstrap, "--schema-registry", cluster.registry]
+    environment = {**os.environ, "TMPDIR": str(folder)}
+    with leashed("demo", [sys.executable, "-m", "pipeline", "demo", *places], folder, environment, ROOT) as running:
+        said(running, "look around from another terminal", 120)
+        yield folder
+        told_to_stop(running, 60)
+
+
+@pytest.mark.kafka
+@pytest.mark.replay
+def test_history_comes_back(demo: Path) -> None:
+    """Dead letters of a broken receiver are seen and redriven, and a second webhook gets the last minutes."""
+    port = claim(0, "the second receiver", "")
+    parts = [_block("sh", words) for words in ("echo 500", 'rm "$PIPELINE_DATA_DIR', "replays start")]
+    script = "trap 'kill $!' EXIT\n" + "echo '= part'\n".join(parts).replace("9001", str(port))
+    environment = {"PATH": os.environ["PATH"], "HOME": str(demo), "TMPDIR": str(demo)}
+    done = subprocess.run(
+        ["sh", "-euc", _here(script)],
+        cwd=ROOT, env=environment, capture_output=True, text=True, timeout=2 * WITHIN_S, check=False,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    broken, repaired, again = done.stdout.split("= part\n")
+    assert broken.count("rejected") >= 2
+    assert "REFUSED" not in again
+    assert len(re.findall(r" verified .*\"type\"", again)) >= 4
+    assert re.search(r"rpl_\w+ +standard-demo +done", again)
+    assert re.search(r"^state +done", repaired, re.MULTILINE)
+    assert int(re.search(r"^deliveries +(\d+)", repaired, re.MULTILINE)[1]) >= 2  # type: ignore[index]

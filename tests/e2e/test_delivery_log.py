@@ -154,7 +154,7 @@ def test_a_delivery_is_cancelled(world: World) -> None:
 
 
 def test_a_webhook_is_recovered(world: World) -> None:
-    """What was skipped and what was never routed arrives, once; why it had not been routed is told before."""
+    """What was skipped and what was never routed is counted and ordered again; why it was not routed is told before."""
     hook = world.flow.hook(answers=Script(status=503))
     neighbour = world.flow.hook(tenant=hook.tenant)
     world.send(hook, "skipped")
@@ -171,14 +171,13 @@ def test_a_webhook_is_recovered(world: World) -> None:
     active = replace(webhook, version=3, generation=webhook.generation + 1)
     world.flow.write_webhook(active)
     recover = f"webhooks/{webhook.webhook}/recover"
-    dry = world.post(hook, recover, {"since": SINCE, "dry_run": True}, status=200)
-    assert [dry[kind]["count"] for kind in ("failed", "cancelled", "unrouted")] == [0, 1, 1]
-    done = world.post(hook, recover, {"since": SINCE})
-    assert {**done, "dry_run": True} == dry
-    for event in ("skipped", "missed"):
-        world.standing(hook, event, "delivered")
-    requests = world.requests(hook, 2)
-    assert len({one.webhook_id for one in requests}) == len(requests) == 2
-    assert all(one.reason is None for one in requests)
-    left = world.post(hook, recover, {"since": SINCE, "dry_run": True}, status=200)
-    assert [left[kind]["count"] for kind in ("failed", "cancelled", "unrouted")] == [0, 0, 0]
+
+    def counted() -> list[int]:
+        """The router's offsets are committed a moment later: what is behind them may still be on its way."""
+        dry = world.post(hook, recover, {"since": SINCE, "dry_run": True}, status=200)
+        return [dry[kind]["count"] for kind in ("failed", "cancelled", "unrouted")]
+
+    until(lambda: counted() == [0, 1, 1], counted)
+    ordered = world.post(hook, recover, {"since": SINCE})
+    assert (ordered["outcome"], ordered["webhooks"], ordered["state"]) == ("missed", [webhook.webhook], "queued")
+    assert sum(span["to"] - span["from"] for span in ordered["window"]) >= 2

@@ -36,7 +36,7 @@ def main() -> int:
             raise SystemExit(f"{folder} holds a run already: continue it with --resume {folder}")
         seed = random.randrange(10**6) if given.seed is None else given.seed  # noqa: S311 - a plan, no secret
         kills = given.kills or (0 if given.control else _KILLS)
-        choices = Given(seed, kills, given.rate, given.control)
+        choices = Given(seed, kills, given.rate, given.control, given.during)
     started = time.monotonic()
 
     def say(line: str) -> None:
@@ -60,6 +60,7 @@ def _arguments() -> argparse.Namespace:
     parser.add_argument("--kills", type=int, help="how many processes are killed")
     parser.add_argument("--seed", type=int, help="which faults, when; a random one is told")
     parser.add_argument("--control", type=Control, choices=list(Control), help="build this fault in: it must be seen")
+    parser.add_argument("--during", choices=("replay",), help="what goes on meanwhile, and must not be lost either")
     parser.add_argument("--resume", type=Path, metavar="DIR", help="continue the interrupted run of this folder")
     parser.add_argument("--rate", type=int, default=_RATE, help="events per second")
     parser.add_argument(

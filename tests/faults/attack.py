@@ -15,7 +15,7 @@ from pipeline.kafka.feed import SESSION_MS
 from tests.faults.ledger import Kind as Tenants
 from tests.faults.ledger import Ledger, Tail
 from tests.faults.log import BROKER, Log, now_ms
-from tests.faults.plan import Fault, Kind
+from tests.faults.plan import Fault, Kind, stages
 from tests.faults.system import Say, System
 from tests.faults.topics import lagging
 
@@ -109,9 +109,8 @@ class Attack:
                 seen, quiet_since = count, time.monotonic()
             if time.monotonic() - quiet_since > _QUIET_S or time.monotonic() > until:
                 return behind
-            self.say(
-                f"settling: {len(self.books.ledger.lost)} to be received, {sum(behind.values())} records unfinished"
-            )
+            owed = len(self.books.ledger.lost) + len(self.books.ledger.not_replayed)
+            self.say(f"settling: {owed} to be received, {sum(behind.values())} records unfinished")
             await asyncio.sleep(1.0)
 
     async def _do(self, fault: Fault) -> int:
@@ -176,11 +175,11 @@ class Attack:
         return at
 
     async def _storm(self) -> int:
-        """A router, a sender and a delay more, and fewer again, twice."""
+        """One more of each stage, and fewer again, twice."""
         at = now_ms()
         self.log.write("storm", at)
         for _ in range(2):
-            more = [self.system.more(f"{role}-9") for role in ("router", "sender", "delay")]
+            more = [self.system.more(f"{role}-9") for role in stages(self.system.given.roles)]
             for worker in more:
                 worker.start()
             for worker in more:

@@ -1,8 +1,8 @@
 """The ledger outside the system: what was promised and what arrived, kept by other processes than those under test.
 
 Producers write `+ id tenant digest time` before they send and `= id time` when it is acknowledged; receivers write
-`webhook-id tenant webhook id tenant-in-the-body digest status time` before they answer. One line each, tab-separated,
-in files that are only ever appended to; times are milliseconds of this machine's clock.
+`webhook-id tenant webhook id tenant-in-the-body digest status time replay first-id` before they answer. One line each,
+tab-separated, in files that are only ever appended to; times are milliseconds of this machine's clock.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import NamedTuple
 
-_FIELDS = 8
+_FIELDS = 10
 _ACCEPTED = range(200, 300)
 
 
@@ -50,6 +50,9 @@ class Arrival(NamedTuple):
     digest: str
     status: int
     at_ms: int
+    replay: str = ""
+    first: str = ""
+    """The replay that it is of, and the event's first webhook-id there; empty for what is live."""
 
     @property
     def accepted(self) -> bool:
@@ -103,6 +106,10 @@ class Ledger:
     received: dict[Owed, int] = field(default_factory=dict)
     waiting: dict[str, dict[Owed, int]] = field(default_factory=dict)
     """Acked and not received, by the tenant's kind, oldest first: when each was acked."""
+    replays: dict[str, int] = field(default_factory=dict)
+    """Each replay, in their order: when it was ordered. It is of what was acked until then, from the last one's on."""
+    replayed: dict[str, set[Owed]] = field(default_factory=dict)
+    """What has come of each replay."""
 
     def produce(self, line: list[str]) -> None:
         """One whole line of a producer."""
@@ -121,11 +128,14 @@ class Ledger:
         """One whole line of a receiver; lines of producers that were written before it must be known."""
         if len(line) != _FIELDS:
             raise ValueError(f"no line of a receiver: {line}")
-        webhook_id, tenant, webhook, event, body_tenant, hashed, status, at = line
-        arrival = Arrival(webhook_id, tenant, webhook, event, body_tenant, hashed, int(status), int(at))
+        webhook_id, tenant, webhook, event, body_tenant, hashed, status, at, *again = line
+        arrival = Arrival(webhook_id, tenant, webhook, event, body_tenant, hashed, int(status), int(at), *again)
         self.arrivals.setdefault(arrival.webhook_id, []).append(arrival)
         owed = arrival.event, arrival.webhook
-        if arrival.accepted and owed not in self.received and self._right(arrival):
+        if arrival.replay:
+            if arrival.accepted and self._right(arrival):
+                self.replayed.setdefault(arrival.replay, set()).add(owed)
+        elif arrival.accepted and owed not in self.received and self._right(arrival):
             self.received[owed] = arrival.at_ms
             self.waiting.get(arrival.tenant.partition("-")[0], {}).pop(owed, None)
 
@@ -140,15 +150,38 @@ class Ledger:
         return [owed for kind in self.waiting.values() for owed in kind]
 
     @property
+    def not_replayed(self) -> list[Owed]:
+        """What was acknowledged before a replay of it was ordered and has not come with it.
+
+        What was acknowledged after the order may lie in its window all the same, and is then not in the next one's.
+        """
+        return [
+            owed
+            for event, at in self.acked.items()
+            if (by := self._replays_of(at))
+            for owed in self._owed(event)
+            if not any(owed in self.replayed.get(replay, ()) for replay in by)
+        ]
+
+    @property
     def phantom(self) -> int:
-        """Requests with an event that nobody has attempted to produce."""
-        return sum(arrival.event not in self.produced for arrival in self._each())
+        """Requests with an event that nobody has attempted to produce, or of a replay that nobody has ordered."""
+        return sum(
+            arrival.event not in self.produced or (arrival.replay != "" and arrival.replay not in self.replays)
+            for arrival in self._each()
+        )
 
     @property
     def mismatched(self) -> int:
-        """Requests at a wrong tenant's webhook, with another body, or with another delivery's webhook-id."""
+        """Requests at a wrong tenant's webhook, with another body, or with another delivery's webhook-id.
+
+        Of a replay also those that name another first webhook-id than the event's.
+        """
         wrong = sum(not self._right(arrival) for arrival in self._each() if arrival.event in self.produced)
-        return wrong + sum(len({(a.event, a.webhook) for a in same}) - 1 for same in self.arrivals.values())
+        shared = sum(len({(a.event, a.webhook, a.replay) for a in same}) - 1 for same in self.arrivals.values())
+        first = {(one.event, one.webhook): one.webhook_id for one in self._each() if not one.replay}
+        named = sum(one.first != first.get((one.event, one.webhook), one.first) for one in self._each() if one.replay)
+        return wrong + shared + named
 
     @property
     def duplicates(self) -> dict[str, int]:
@@ -175,6 +208,12 @@ class Ledger:
 
     def _owed(self, event: str) -> list[Owed]:
         return [(event, webhook) for webhook in self.hooks[self.produced[event].tenant]]
+
+    def _replays_of(self, acked_ms: int) -> set[str]:
+        """The replays that may have an event acknowledged then: the first one ordered later, and the one before it."""
+        names = list(self.replays)
+        later = next((number for number, name in enumerate(names) if self.replays[name] >= acked_ms), None)
+        return set() if later is None else set(names[max(later - 1, 0) : later + 1])
 
     def _kind(self, event: str) -> str:
         return self.produced[event].tenant.partition("-")[0]

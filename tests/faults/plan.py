@@ -9,11 +9,14 @@ from enum import StrEnum
 from typing import TypeVar
 
 from pipeline.faults import Control
+from tests.faults.log import BROKER
 
 Card = TypeVar("Card")
 
 ROLES: Mapping[str, int] = {"router": 2, "sender": 2, "delay": 2, "api": 1}
 """The workers under test, and how many of each."""
+DURING_REPLAY: Mapping[str, int] = {**ROLES, "replayer": 1}
+"""Those of a run in which a replay goes on. With one replayer each of its deaths is the replay's."""
 
 POINTS: Mapping[str, tuple[str, ...]] = {
     "router": ("before-produce/deliveries", "after-report/deliveries", "before-commit", "after-commit"),
@@ -36,6 +39,14 @@ POINTS: Mapping[str, tuple[str, ...]] = {
         "after-commit",
     ),
     "api": ("before-produce/events", "after-report/events"),
+    "replayer": (
+        "before-produce/deliveries-replay",
+        "after-report/deliveries-replay",
+        "before-produce/replay-progress",
+        "after-report/replay-progress",
+        "before-commit",
+        "after-commit",
+    ),
 }
 """Where each role is made to die (`pipeline.faults`); records of a tier match `retry`."""
 
@@ -101,31 +112,36 @@ _EVERY, _LONG_EVERY = 6, 12
 """One other fault for so many kills, in short runs and in long ones."""
 
 
-def faults(seed: int, kills: int, control: Control | None = None) -> list[Fault]:
-    """All that is done in a run, in order: `kills` kills spread evenly over the roles, other faults in between."""
+def faults(seed: int, kills: int, control: Control | None = None, counts: Mapping[str, int] = ROLES) -> list[Fault]:
+    """All that is done in a run, in order: `kills` kills spread evenly over the roles, other faults in between.
+
+    A role that a plain run has not is killed first: it must be among those of a short run.
+    """
     if control is not None:
         return _CONTROLS[control] * max(kills // len(_CONTROLS[control]), 1)  # once is enough
     chance = random.Random(seed)  # noqa: S311 - a plan, no secret
     others = _deck(chance, _OTHERS)
     every, stopped_s = (_LONG_EVERY, 60.0) if kills >= _LONG else (_EVERY, SPARE_S)
-    roles, points = _deck(chance, (*ROLES, "broker")), {role: _deck(chance, all_) for role, all_ in POINTS.items()}
+    roles, points = _victims(chance, counts), {role: _deck(chance, POINTS[role]) for role in counts}
     planned: list[Fault] = []
     done = 0
     while done < kills:
-        fault = _kill(chance, next(roles), points, kills - done)
+        fault = _kill(chance, next(roles), counts, points, kills - done)
         if done // every != (done + fault.kills) // every:
-            planned.append(_other(chance, next(others), stopped_s))
+            planned.append(_other(chance, next(others), counts, stopped_s))
         planned.append(fault)
         done += fault.kills
     return planned
 
 
-def _kill(chance: random.Random, role: str, points: Mapping[str, Iterator[str]], left: int) -> Fault:
+def _kill(
+    chance: random.Random, role: str, counts: Mapping[str, int], points: Mapping[str, Iterator[str]], left: int
+) -> Fault:
     """One kill of a role, or the two of `POINT`."""
-    if role == "broker":
+    if role == BROKER:
         kind = Kind.FREEZE if chance.random() < _FROZEN else Kind.BROKER
         return Fault(kind, pause_s=chance.uniform(0.5, 4.0))
-    slot = chance.randrange(ROLES[role])
+    slot = chance.randrange(counts[role])
     if left > 1 and chance.random() < _POINTS:
         at = f"{next(points[role])}:{int(10 ** chance.uniform(0, 2))}"
         if "commit" in at:
@@ -135,9 +151,9 @@ def _kill(chance: random.Random, role: str, points: Mapping[str, Iterator[str]],
     return Fault(Kind.KILL, role, slot, pause_s=away, at_once=not away and chance.random() < _AT_ONCE)
 
 
-def _other(chance: random.Random, kind: Kind, stopped_s: float) -> Fault:
-    worker = chance.choice(("router", "sender", "delay"))
-    slot = chance.randrange(ROLES[worker])
+def _other(chance: random.Random, kind: Kind, counts: Mapping[str, int], stopped_s: float) -> Fault:
+    worker = chance.choice(stages(counts))
+    slot = chance.randrange(counts[worker])
     match kind:
         case Kind.OUTAGE:
             return Fault(kind, pause_s=chance.uniform(2.0, 6.0), at_once=True)
@@ -147,6 +163,19 @@ def _other(chance: random.Random, kind: Kind, stopped_s: float) -> Fault:
             return Fault(kind, worker, slot, pause_s=stopped_s)
         case _:
             return Fault(kind, worker, slot)
+
+
+def _victims(chance: random.Random, counts: Mapping[str, int]) -> Iterator[str]:
+    """Every role and the broker once in a random order, then again; first of all what a plain run does not have."""
+    if added := [role for role in counts if role not in ROLES]:
+        yield from added
+        yield from chance.sample((*ROLES, BROKER), len(ROLES) + 1)
+    yield from _deck(chance, (*counts, BROKER))
+
+
+def stages(counts: Mapping[str, int]) -> tuple[str, ...]:
+    """The roles that are consumer groups."""
+    return tuple(role for role in counts if role != "api")
 
 
 def _deck(chance: random.Random, cards: tuple[Card, ...]) -> Iterator[Card]:

@@ -25,7 +25,10 @@ SLOW_S = 1.5
 ONE_IN = 4
 """Of so many deliveries a flaky receiver refuses one at first: at half of all requests the circuit breaker opens."""
 _LENGTH = re.compile(rb"\r\ncontent-length: *(\d+)", re.IGNORECASE)
-_ID = re.compile(rb"\r\nwebhook-id: *([^\r\n]+)", re.IGNORECASE)
+_IDS = [
+    re.compile(rb"\r\n%b: *([^\r\n]+)" % name, re.IGNORECASE)
+    for name in (b"webhook-id", b"webhook-replay-id", b"webhook-first-id")
+]
 _DATA = b'"data":'
 
 
@@ -37,13 +40,17 @@ class Book:
         self.refused: set[str] = set()
         self.connections: set[Endpoint] = set()
 
-    def write(self, path: str, webhook_id: str, body: bytes) -> tuple[int, float]:
-        """Write one request down; the status to answer with, and after how long."""
+    def write(self, path: str, ids: list[str], body: bytes) -> tuple[int, float]:
+        """Write one request down; the status to answer with, and after how long.
+
+        `ids` are its webhook-id, its replay's and the first webhook-id; empty where there is none.
+        """
+        webhook_id, replay, first = ids
         _, kind, tenant, webhook = path.split("/")
         status = self._status(kind, webhook_id)
         data = body[body.index(_DATA) + len(_DATA) : -1]
         told = json.loads(data)
-        fields = webhook_id, tenant, webhook, told["id"], told["tenant"], digest(data), status, now_ms()
+        fields = webhook_id, tenant, webhook, told["id"], told["tenant"], digest(data), status, now_ms(), replay, first
         os.write(self.file, ("\t".join(map(str, fields)) + "\n").encode())
         return status, SLOW_S if kind == Kind.SLOW else 0.0
 
@@ -81,9 +88,9 @@ class Endpoint(asyncio.Protocol):
             self.buffer = self.buffer[end:]
 
     def _take(self, head: bytes, body: bytes) -> None:
-        named = _ID.search(head)
+        ids = [found[1].decode() if (found := pattern.search(head)) else "" for pattern in _IDS]
         path = head.split(b" ", 2)[1].decode()
-        status, after_s = self.book.write(path, named[1].decode() if named else "", body)
+        status, after_s = self.book.write(path, ids, body)
         self.owing += 1
         if after_s:
             asyncio.get_running_loop().call_later(after_s, self._answer, status)

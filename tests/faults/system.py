@@ -28,7 +28,7 @@ from pipeline.profiles import PROFILES, RANDOM_BYTES
 from pipeline.settings import Settings
 from pipeline.store.secrets import Secrets, Vault, seal_auth
 from tests.faults.ledger import Kind
-from tests.faults.plan import ROLES
+from tests.faults.plan import DURING_REPLAY, ROLES
 
 LADDER = "retry-5s=100ms retry-60s=200ms"
 """The longest wait is eight times the longer tier."""
@@ -61,8 +61,15 @@ class Given:
     kills: int
     rate: int
     control: Control | None
+    during: str | None = None
+    """What goes on meanwhile: `replay`, or nothing but the flow."""
     key: str = field(default_factory=lambda: base64.b64encode(os.urandom(32)).decode())
     session: int = 0
+
+    @property
+    def roles(self) -> Mapping[str, int]:
+        """The workers under test, and how many of each."""
+        return DURING_REPLAY if self.during else ROLES
 
     @classmethod
     def read(cls, folder: Path) -> Given:
@@ -246,7 +253,7 @@ async def running(folder: Path, given: Given, ended: Callable[[str, int], None],
         )
         await asyncio.to_thread(topics.create, settings, PARTITIONS, 1)
         await asyncio.to_thread(schemas.register, settings)
-        names = [f"{role}-{slot}" for role, count in ROLES.items() for slot in range(count)]
+        names = [f"{role}-{slot}" for role, count in given.roles.items() for slot in range(count)]
         env = _environ(folder, settings, given.control)
         workers = {name: Worker(name, env, folder / "logs", ended) for name in names}
         system = System(folder, given, settings, cluster, workers, {})

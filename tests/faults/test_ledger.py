@@ -32,10 +32,14 @@ def _receive(
     digest: str = "",
     status: int = 200,
     at: int = 120,
+    replay: str = "",
+    first: str = "",
 ) -> None:
     """One request that is right unless told otherwise."""
-    fields = webhook_id or f"msg-{event}-{webhook}", tenant, webhook, event, body_tenant or tenant
-    ledger.receive([*fields, digest or f"digest-{event}", str(status), str(at)])
+    own = f"msg-{event}-{webhook}"
+    fields = webhook_id or own + replay, tenant, webhook, event, body_tenant or tenant
+    told = str(status), str(at), replay, first or own * bool(replay)
+    ledger.receive([*fields, digest or f"digest-{event}", *told])
 
 
 def test_all_received_is_nothing_lost() -> None:
@@ -178,3 +182,62 @@ def test_a_stop_hands_over_what_was_written_down_after_it() -> None:
     found = flight(_arrivals(900, 13_010), tries, {"msg": 1}, [End(1_000, 500, lasting=False)])
     assert found == Flight(1, 0, 0)
     assert flight(_arrivals(900, 13_010), tries, {"msg": 1}, [End(1_000, 500)]) == Flight(0, 1, 0)
+
+
+def _replaying(*acked: tuple[str, str, int]) -> Ledger:
+    """One that knows these events, each acknowledged at its time; one replay was ordered at 100, another at 200."""
+    ledger = Ledger(HOOKS)
+    ledger.replays = {"rpl_1": 100, "rpl_2": 200}
+    for event, tenant, at in acked:
+        ledger.produce(["+", event, tenant, f"digest-{event}", str(at - 10)])
+        ledger.produce(["=", event, str(at)])
+    return ledger
+
+
+@pytest.mark.replay
+def test_what_a_replay_has_lost_is_counted() -> None:
+    """Every webhook must get an event again that was acknowledged before the order; live ones are no substitute."""
+    ledger = _replaying(("a", "quick-0", 90), ("b", "quick-1", 250))
+    for webhook in HOOKS["quick-0"]:
+        _receive(ledger, "a", tenant="quick-0", webhook=webhook)
+    _receive(ledger, "b")
+    assert (ledger.lost, ledger.not_replayed) == ([], [("a", "wh_one"), ("a", "wh_two")])
+    _receive(ledger, "a", tenant="quick-0", replay="rpl_1")
+    _receive(ledger, "a", tenant="quick-0", webhook="wh_two", replay="rpl_1", status=503)
+    assert ledger.not_replayed == [("a", "wh_two")]
+    _receive(ledger, "a", tenant="quick-0", webhook="wh_two", replay="rpl_1")
+    assert (ledger.not_replayed, ledger.phantom, ledger.mismatched) == ([], 0, 0)
+
+
+@pytest.mark.replay
+def test_a_replay_is_no_substitute_for_what_is_live() -> None:
+    """An event that came with a replay alone is lost, and is still waited for."""
+    ledger = _replaying(("a", "quick-1", 90))
+    _receive(ledger, "a", replay="rpl_1")
+    assert (ledger.lost, ledger.not_replayed, ledger.received) == ([("a", "wh_one")], [], {})
+
+
+@pytest.mark.replay
+def test_an_event_at_the_edge_of_a_window_may_come_with_either() -> None:
+    """Written before an order and acknowledged after it, it is in that window; not with a replay before that."""
+    ledger = _replaying(("a", "quick-1", 110))
+    _receive(ledger, "a", replay="rpl_1")
+    assert ledger.not_replayed == []
+    ledger = _replaying(("a", "quick-1", 210))
+    assert ledger.not_replayed == []
+    ledger = _replaying(("a", "quick-1", 90))
+    _receive(ledger, "a", replay="rpl_2")
+    assert ledger.not_replayed == [("a", "wh_one")]
+
+
+@pytest.mark.replay
+def test_a_replay_that_is_not_itself_is_counted() -> None:
+    """One that nobody ordered is a phantom; another first webhook-id, or the live delivery's own, is a mismatch."""
+    ledger = _replaying(("a", "quick-1", 90))
+    _receive(ledger, "a")
+    _receive(ledger, "a", replay="rpl_3")
+    assert (ledger.phantom, ledger.mismatched) == (1, 0)
+    _receive(ledger, "a", replay="rpl_1", first="another")
+    assert ledger.mismatched == 1
+    _receive(ledger, "a", replay="rpl_2", webhook_id="msg-a-wh_one")
+    assert ledger.mismatched == 2

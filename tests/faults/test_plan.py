@@ -6,7 +6,7 @@ import pytest
 
 from pipeline.faults import Control, Faults
 from pipeline.settings import Settings
-from tests.faults.plan import POINTS, ROLES, Kind, faults
+from tests.faults.plan import DURING_REPLAY, POINTS, ROLES, Kind, faults
 
 LOCAL = Settings(bootstrap_servers="127.0.0.1:9092")
 
@@ -26,7 +26,7 @@ def test_a_long_run_kills_every_role_at_every_point() -> None:
     """In 300 kills each role has its share, dies at each of its points, and every other fault is there too."""
     plan = faults(11, 300)
     died = {(fault.role, fault.point.partition(":")[0]) for fault in plan if fault.kind is Kind.POINT}
-    assert died == {(role, point) for role, points in POINTS.items() for point in points}
+    assert died == {(role, point) for role in ROLES for point in POINTS[role]}
     assert {fault.kind for fault in plan} == set(Kind)
     shares = [sum(fault.kills for fault in plan if (fault.role or "broker") == role) for role in (*ROLES, "broker")]
     assert min(shares) >= 30
@@ -44,3 +44,18 @@ def test_every_point_is_one() -> None:
 def test_a_control_has_its_own_faults(control: Control) -> None:
     """Each control gets faults that show it, once if nothing else is said."""
     assert 1 <= sum(fault.kills for fault in faults(1, 0, control)) <= 12
+
+
+@pytest.mark.replay
+def test_a_replay_s_run_kills_the_replayer_too() -> None:
+    """It has its share of the kills, at random and at each of its points, and every point is one."""
+    plan = faults(11, 300, None, DURING_REPLAY)
+    own = [fault for fault in plan if fault.role == "replayer"]
+    assert {fault.point.partition(":")[0] for fault in own if fault.kind is Kind.POINT} == set(POINTS["replayer"])
+    assert sum(fault.kills for fault in own) >= 30
+    assert {fault.slot for fault in own} == {0}
+    assert all(faults(seed, 1, None, DURING_REPLAY)[0].role == "replayer" for seed in range(9))
+    for fault in own:
+        if fault.point:
+            asked = Faults.of(LOCAL, {"PIPELINE_FAULTS": "1", "PIPELINE_FAIL_AT": fault.point})
+            assert asked.point is not None

@@ -40,3 +40,15 @@ def test_a_loss_is_seen(tmp_path: Path) -> None:
     code, figures, said = _run(tmp_path / "run", "--control", "commit-first", "--seed", str(SEED))
     assert figures["lost"] > 0, said
     assert code == 1
+
+
+@pytest.mark.full
+@pytest.mark.replay
+def test_nothing_of_a_replay_is_lost(tmp_path: Path) -> None:
+    """The same during replays of what was sent before, the replayer among the killed: their deliveries count too."""
+    code, figures, said = _run(tmp_path / "run", "--kills", "6", "--seed", str(SEED), "--during", "replay")
+    broken = {name: figures[name] for name in ("lost", "phantom", "mismatched", "stuck", "dead_letters")}
+    assert broken == dict.fromkeys(broken, 0), said
+    assert figures["duplicates"] <= figures["in_flight"], said
+    assert figures["replayed"] > 0 < figures["replays"]
+    assert code == 0, said

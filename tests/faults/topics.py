@@ -1,10 +1,10 @@
-"""What the harness reads from Kafka itself: every attempt, and which partitions are not finished."""
+"""What the harness reads from Kafka itself: every attempt, ends, and which partitions are not finished."""
 
 from __future__ import annotations
 
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,8 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 
 from tests.faults.flight import Try
 
-_GROUPS = ("pipeline-router", "pipeline-sender", "pipeline-delay")
+REPLAYER = "pipeline-replayer"
+_GROUPS = ("pipeline-router", "pipeline-sender", "pipeline-delay", REPLAYER)
 _FRAME = 5
 _TIMEOUT_S = 30.0
 _SCHEMAS = Path(__file__).parents[2] / "schemas"
@@ -36,11 +37,19 @@ def dead(bootstrap: str) -> int:
     return sum(1 for _ in _whole(bootstrap, "retry-dlq"))
 
 
-def lagging(bootstrap: str) -> dict[str, int]:
+def ends_of(bootstrap: str, topic: str) -> dict[int, int]:
+    """Where each partition of a topic ends now."""
+    client = AdminClient({"bootstrap.servers": bootstrap})
+    numbers = client.list_topics(topic, _TIMEOUT_S).topics[topic].partitions
+    asked = client.list_offsets({TopicPartition(topic, number): OffsetSpec.latest() for number in numbers})
+    return {place.partition: end.result(_TIMEOUT_S).offset for place, end in asked.items()}
+
+
+def lagging(bootstrap: str, groups: Iterable[str] = _GROUPS) -> dict[str, int]:
     """The partitions that a stage has not finished, as `group topic[number]`, and how many records each."""
     client = AdminClient({"bootstrap.servers": bootstrap})
     behind: dict[str, int] = {}
-    for group in _GROUPS:
+    for group in groups:
         asked = client.list_consumer_group_offsets([ConsumerGroupTopicPartitions(group)])
         held = asked[group].result(_TIMEOUT_S).topic_partitions or []
         ends = client.list_offsets({TopicPartition(p.topic, p.partition): OffsetSpec.latest() for p in held})

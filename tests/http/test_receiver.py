@@ -104,6 +104,19 @@ async def test_a_script_fails_the_first_requests_of_chosen_ids() -> None:
     assert receiver.accepted("/in") == ("msg_3", "msg_1", "msg_2")
 
 
+async def test_it_can_be_broken_and_repaired() -> None:
+    """While somebody says so verified requests get another status and do not count as accepted."""
+    told: dict[str, int] = {"/in": 500}
+    async with Receiver({"/in": _expectation()}, instead=told.get) as receiver:
+        headers = _headers("standard", "standard_webhooks")
+        assert await _post(receiver, headers) == 500
+        assert await _post(receiver, {**headers, "webhook-signature": "v1,AAAA"}) == 401
+        assert receiver.accepted("/in") == ()
+        told.clear()
+        assert await _post(receiver, headers) == 200
+        assert receiver.accepted("/in") == ("msg_1",)
+
+
 async def test_a_script_may_fail_every_id_more_than_once() -> None:
     """Without a choice each id fails so many times with the status that the script names."""
     async with Receiver({"/in": _expectation(times=2, before=500)}) as receiver:

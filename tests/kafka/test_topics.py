@@ -68,6 +68,15 @@ def test_delay_reads_every_tier_that_exists() -> None:
     """Also one that left the setting; never the dead letters, nor what only looks like a tier."""
     there = ("retry-5s", "retry-dlq", "retry-2h", "retry-0s", "events", "xretry-5s", "retry-5s-x")
     assert topics.delayed(there) == ("retry-2h", "retry-5s")
+    assert topics.forwarded(there) == ("retry-2h", "retry-5s")
+
+
+@pytest.mark.replay
+def test_delay_reads_what_replays_write() -> None:
+    """The delay group has a place in `deliveries-replay`, and the tiers' pattern is not what finds it."""
+    assert topics.forwarded(("retry-5s", "deliveries-replay", "deliveries")) == ("deliveries-replay", "retry-5s")
+    assert topics.groups(("deliveries-replay",))[topics.DELAY_GROUP] == ("deliveries-replay",)
+    assert topics.delayed(("deliveries-replay",)) == ()
 
 
 def test_creating_again_changes_nothing(settings: Settings) -> None:
@@ -81,7 +90,7 @@ def test_creating_again_changes_nothing(settings: Settings) -> None:
 def test_every_group_has_a_start(settings: Settings) -> None:
     """Each group has an offset on each partition of all that it reads, so that none starts by accident."""
     there = topics.existing(topics.admin(settings))
-    groups = topics.groups(DEFAULT.split())
+    groups = topics.groups([*DEFAULT.split(), topics.DELIVERIES_REPLAY])
     assert set(groups) == {f"pipeline-{role}" for role in ("router", "sender", "recorder", "replayer", "delay")}
     for group, read in groups.items():
         for name in read:

@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 
 from pipeline.http.receiver import Script
 from tests.http.endpoints import closed_port
-from tests.providers.story import TIME, TIME_S, Story, eventually, removed, sent_again, switched, tested
+from tests.providers.story import TIME, TIME_S, Story, removed, sent_again, switched, tested
+from tests.providers.system import eventually
 from tests.providers.ways import Json, Way
 
 UNAVAILABLE = "Webhooks are available in Startup, Business, and Enterprise subscriptions."

@@ -2,52 +2,23 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import json
 import re
-import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
 import pytest
-from confluent_kafka.admin import AdminClient
 
 from pipeline.http.receiver import Expectation, Received, Receiver, Script
-from pipeline.kafka import topics
-from pipeline.kafka.lag import ends_of, left
 from pipeline.profiles import PROFILES, Profile, examples
+from tests.providers.system import System, eventually
 from tests.providers.ways import Json, Refused, Way
 
 TIME = "2025-11-05T10:30:00Z"
 TIME_S = 1_762_338_600
-_WITHIN_S = 60.0
-_LOOK_S = 0.05
-
-
-@dataclass(frozen=True)
-class System:
-    """The running platform, and receivers over HTTP and HTTPS that it may reach."""
-
-    url: str
-    key: str
-    plain: Receiver
-    tls: Receiver
-    loop: asyncio.AbstractEventLoop
-    kafka: AdminClient
-
-    def routed(self) -> None:
-        """Wait until the router has finished every event that there is."""
-        counts = topics.existing(self.kafka)
-        ends = ends_of(self.kafka, [(topics.EVENTS, number) for number in range(counts[topics.EVENTS])])
-        eventually(lambda: not left(self.kafka, "pipeline-router", ends))
-
-    def until(self, receiver: Receiver, condition: Callable[[], bool]) -> None:
-        """Wait until requests make the condition true."""
-        wait = asyncio.wait_for(receiver.until(condition), _WITHIN_S)
-        asyncio.run_coroutine_threadsafe(wait, self.loop).result()
 
 
 @dataclass
@@ -162,14 +133,6 @@ class Story:
 
         eventually(there, lambda: f"{event} is not {status}: {self.deliveries()}")
         return self.admin.delivery(self.tenant, found[0]["id"])
-
-
-def eventually(true: Callable[[], bool], otherwise: Callable[[], str] = lambda: "not in time") -> None:
-    """Look until it is true."""
-    until = time.monotonic() + _WITHIN_S
-    while not true():
-        assert time.monotonic() < until, otherwise()
-        time.sleep(_LOOK_S)
 
 
 def tested(story: Story, who: Way, webhook: str, kind: str) -> Json:

@@ -129,11 +129,16 @@ class Handle:
     log: list[str] = field(default_factory=list)
     open: bool = True
     lost: bool = False
+    doubtful: bool = False
     released: bool = False
 
     def answered(self) -> None:
         """The request has ended."""
         self.log.append("answered")
+
+    def goes_on(self) -> None:
+        """It takes long."""
+        self.log.append("goes on")
 
     def release(self) -> None:
         """The offset may be passed."""

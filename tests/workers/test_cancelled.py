@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+import pytest
+
 from pipeline.flow.deliver import Carriage, Skipped, Verdict
 from tests.workers.parts import DELIVERY, Handle, Sending, answer, delivered, sending
 
@@ -48,3 +50,30 @@ async def test_a_cancelled_delivery_ends_though_its_webhook_cannot_be_found() ->
     await flow(delivered())
     assert [one.next for one in flow.publisher.attempts] == [Skipped()]
     assert not [entry for entry in flow.log if entry.startswith("reached")]
+
+
+def _of_cancelled(flow: Sending, *replays: tuple[str, str]) -> Sending:
+    flow.sender = replace(flow.sender, replay_cancelled=lambda replay, round_: (replay, round_) in replays)
+    return flow
+
+
+@pytest.mark.replay
+async def test_what_a_cancelled_replay_has_written_is_skipped() -> None:
+    """Its deliveries end as those that were cancelled one by one, and those of others are sent."""
+    flow, handle = _of_cancelled(sending(answer(200)), ("rpl_1", "")), Handle()
+    await flow(delivered(replace(DELIVERY, replay="rpl_1")), handle)
+    await flow(delivered(replace(DELIVERY, id="msg_2", replay="rpl_2"), offset=6))
+    await flow(delivered(replace(DELIVERY, id="msg_3"), offset=7))
+    verdicts = {one.delivery: one.verdict for one in flow.publisher.attempts}
+    assert verdicts == {"msg_1": Verdict.SKIPPED, "msg_2": Verdict.DELIVERED, "msg_3": Verdict.DELIVERED}
+    assert handle.released
+
+
+@pytest.mark.replay
+async def test_a_replay_cancelled_while_its_delivery_waits_for_its_turn_is_not_sent() -> None:
+    """The replay is looked up once more before the request."""
+    flow, looks = sending(answer(200)), iter([False, True])
+    flow.sender = replace(flow.sender, replay_cancelled=lambda _replay, _round: next(looks))
+    await flow(delivered(replace(DELIVERY, replay="rpl_1")))
+    assert [one.verdict for one in flow.publisher.attempts] == [Verdict.SKIPPED]
+    assert flow.endpoint.requests == []

@@ -85,7 +85,7 @@ def test_a_change_is_held_whole() -> None:
 def test_a_dead_delivery_is_its_webhooks() -> None:
     """A dead letter with a delivery says whose it is; the round is the last attempt's, else the record's own."""
     seen = DeadSeen("", "acme", "wh_1", "msg_1", "r2", "rejected", NOW_MS, 1, 9, "why", "evt-1", "order.paid")
-    record = delivered(carriage=Carriage("r1", 2))
+    seen, record = replace(seen, append_ms=NOW_MS), delivered(carriage=Carriage("r1", 2))
     for attempt, round_ in ((ATTEMPT, "r2"), (None, "r1")):
         entry = project(dead(record, Reason.REJECTED, DELIVERY, attempt))
         assert isinstance(entry, DeadSeen)

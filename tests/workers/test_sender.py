@@ -12,6 +12,8 @@ from pipeline.profiles import PROFILES
 from pipeline.workers.carriage import of_headers, to_headers
 from tests.workers.parts import CODEC, DELIVERY, NOW_MS, Handle, answer, delivered, read, sending, settled, target
 
+_OF_REPLAYS = {"webhook-replay-id", "webhook-first-id"}
+
 
 async def test_a_delivery_arrives() -> None:
     """A request is made, its attempt is written, and nothing else."""
@@ -340,3 +342,36 @@ async def test_the_product_judges() -> None:
     assert flow.endpoint.requests[0].deadline_s == 60
     assert flow.publisher.attempts[0].verdict is Verdict.REJECTED
     assert flow.publisher.written[-1].topic == "retry-60s"
+
+
+@pytest.mark.replay
+@pytest.mark.parametrize(
+    ("first", "told"),
+    [("msg_0", {"webhook-replay-id": "rpl_1", "webhook-first-id": "msg_0"}), (None, {"webhook-replay-id": "rpl_1"})],
+)
+async def test_a_receiver_is_told_of_a_replay(first: str | None, told: dict[str, str]) -> None:
+    """A replay's request names it, and the id under which the event came first; the attempt shows both."""
+    flow = sending(answer(200))
+    await flow(delivered(replace(DELIVERY, replay="rpl_1", first=first)))
+    (request,), (attempt,) = flow.endpoint.requests, flow.publisher.attempts
+    for headers in (dict(request.headers), dict(attempt.request_headers)):
+        assert {name: value for name, value in headers.items() if name in _OF_REPLAYS} == told
+
+
+@pytest.mark.replay
+async def test_an_ordinary_request_names_no_replay() -> None:
+    """What is no replay's has none of its headers."""
+    flow = sending(answer(200))
+    await flow(delivered())
+    assert not _OF_REPLAYS & {name for name, _ in flow.endpoint.requests[0].headers}
+
+
+@pytest.mark.replay
+async def test_every_record_that_is_taken_up_is_told_of() -> None:
+    """Also one that is no delivery, or a repeat: it has waited like the others."""
+    flow, told = sending(answer(200)), list[int]()
+    flow.sender = replace(flow.sender, took_up=lambda record: told.append(record.offset))
+    await flow(delivered())
+    await flow(delivered(offset=6))
+    await flow(read(value=b"poison", offset=7))
+    assert told == [5, 6, 7]

@@ -76,7 +76,6 @@ async def redeliver(tenant: str, delivery: Ident, who: PrincipalOf, deps: DepsOf
         round_, record = in_fresh_round(deps, row, held)
         forgotten = [Forgotten(CANCELS, delivery)] if deps.cancels.of(delivery) is not None else []
         await deps.write(who, tenant, delivery, *forgotten)
-        may_be_sent(deps, row)  # a recovery may have sent it meanwhile
         await hand_over(deps, [(delivery, round_)], [record])
     return Redelivered(id=delivery, round=round_)
 

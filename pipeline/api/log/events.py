@@ -86,8 +86,14 @@ async def explain(tenant: str, event: Ident, window: WindowOf, deps: DepsOf) -> 
         for one in page.items
     ]
     if window.after is None:
-        items += [_got(one) for one in deliveries if deps.directory.webhook(tenant, one.webhook) is None]
+        items += [_got(one) for one in deliveries if not _is_listed(deps, one)]
     return Explanation(event=row.id, type=row.type, judged_by=_JUDGED, items=items, next=cursor(page.next))
+
+
+def _is_listed(deps: Deps, delivery: DeliveryRow) -> bool:
+    """Whether its webhook is there, and no endpoint of a replay alone."""
+    held = deps.directory.webhook(delivery.tenant, delivery.webhook)
+    return held is not None and held.replay is None
 
 
 class _Judge:

@@ -19,7 +19,7 @@ class Issued:
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
 
     def hold(self, name: str) -> asyncio.Lock:
-        """A lock for each delivery (by its id), and for each webhook (by its path): `async with` it."""
+        """A lock for each delivery or dead letter (by its id): `async with` it."""
         return self._locks.setdefault(name, asyncio.Lock())
 
     def give(self, delivery: str, round_: str) -> None:

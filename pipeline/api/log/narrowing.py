@@ -22,7 +22,7 @@ Statuses = Annotated[list[Status] | None, Query(description="In this state; seve
 
 
 def _events(from_: From = None, to: To = None, type_: Annotated[Type, Query(alias="type")] = None) -> EventFilter:
-    return EventFilter(type_, *_span(from_, to))
+    return EventFilter(type_, *span(from_, to))
 
 
 def _deliveries(
@@ -32,10 +32,11 @@ def _deliveries(
     webhook: Webhook = None,
     status: Statuses = None,
 ) -> DeliveryFilter:
-    return DeliveryFilter(webhook, tuple(status or ()), type_, *_span(from_, to))
+    return DeliveryFilter(webhook, tuple(status or ()), type_, *span(from_, to))
 
 
-def _span(from_: str | None, to: str | None) -> tuple[int | None, int | None]:
+def span(from_: str | None, to: str | None) -> tuple[int | None, int | None]:
+    """Milliseconds since the epoch. Raises `Refusal` (422)."""
     return (
         None if from_ is None else read_time(from_, "/from"),
         None if to is None else read_time(to, "/to"),

@@ -37,7 +37,10 @@ async def require_active(deps: Deps, tenant: str, held: Subscription | None) -> 
     status, state = status_and_state(held, unmet.refusal if unmet else None, known, None, deps.clock())
     if status != "active":
         why = f" ({state.reason})" if state.reason else ""
-        raise Refusal(HTTPStatus.CONFLICT, f"The webhook is {status}{why}: nothing would be sent.")
+        words = f"The webhook is {status}{why}: nothing would be sent."
+        if status != "suspended":
+            words += f" Activate it first: pipeline webhooks activate {tenant} {held.webhook}"
+        raise Refusal(HTTPStatus.CONFLICT, words)
     return held
 
 

@@ -7,7 +7,7 @@ from typing import Any, assert_never
 from pydantic import BaseModel, Field
 
 from pipeline.api.lists import written_time
-from pipeline.flow.deliver import Dead, Done, Next, Retry, Skipped, Verdict
+from pipeline.flow.deliver import Attempt, Dead, Done, Next, Retry, Skipped, Verdict
 from pipeline.flow.history import AttemptSeen, Status
 from pipeline.kafka.topics import ATTEMPTS, DELIVERIES, EVENTS
 from pipeline.store.log import DeliveryRow, EventRow
@@ -55,7 +55,7 @@ class After(BaseModel):
     reason: str | None = None
 
 
-class AttemptOut(BaseModel):
+class Tried(BaseModel):
     """One request, and what it came to."""
 
     attempt: int
@@ -68,6 +68,11 @@ class AttemptOut(BaseModel):
     response_headers: list[Header]
     response_body: str = Field(description="Its first 16 KiB.")
     next: After
+
+
+class AttemptOut(Tried):
+    """The same, and where its record lies."""
+
     record: RecordPlace
 
 
@@ -117,7 +122,7 @@ def delivery_out(row: DeliveryRow) -> DeliveryOut:
         last_duration_ms=row.duration_ms,
         next_attempt_at=_time(row.next_ms),
         round=row.round,
-        created_at=_written(row.created_ms),
+        created_at=written(row.created_ms),
         event_time=_time(row.time_ms),
         replay=row.replay,
     )
@@ -143,15 +148,20 @@ def event_out(row: EventRow) -> EventOut:
     return EventOut(
         id=row.id,
         type=row.type,
-        time=_written(row.time_ms),
-        created_at=_written(row.created_ms),
+        time=written(row.time_ms),
+        created_at=written(row.created_ms),
         record=RecordPlace(topic=EVENTS, partition=row.partition, offset=row.offset),
     )
 
 
 def _attempt(seen: AttemptSeen) -> AttemptOut:
-    one = seen.attempt
-    return AttemptOut(
+    place = RecordPlace(topic=ATTEMPTS, partition=seen.partition, offset=seen.offset)
+    return AttemptOut(**tried(seen.attempt).model_dump(), record=place)
+
+
+def tried(one: Attempt) -> Tried:
+    """An attempt as clients see it."""
+    return Tried(
         attempt=one.attempt,
         round=one.round,
         started_at=written_time(one.started_ms),
@@ -162,7 +172,6 @@ def _attempt(seen: AttemptSeen) -> AttemptOut:
         response_headers=_headers(one.response_headers),
         response_body=one.response_body.decode(errors="replace"),
         next=_after(one.next),
-        record=RecordPlace(topic=ATTEMPTS, partition=seen.partition, offset=seen.offset),
     )
 
 
@@ -191,10 +200,10 @@ def _place(topic: str, partition: int | None, offset: int | None) -> RecordPlace
 
 
 def _time(time_ms: int | None) -> str | None:
-    return None if time_ms is None else _written(time_ms)
+    return None if time_ms is None else written(time_ms)
 
 
-def _written(time_ms: int) -> str:
+def written(time_ms: int) -> str:
     """A producer may have written any number."""
     try:
         return written_time(time_ms)

@@ -6,17 +6,30 @@ It can be made again from the topics at any time. Everything here blocks: call i
 from __future__ import annotations
 
 from pipeline.store.log.delivery_log import DeliveryLog, open_log
+from pipeline.store.log.letters import Group
 from pipeline.store.log.opening import log_url
-from pipeline.store.log.rows import AuditFilter, DeadFilter, DeliveryFilter, DeliveryRow, EventFilter, EventRow
+from pipeline.store.log.rows import (
+    AuditFilter,
+    DeadCount,
+    DeadFilter,
+    DeadRow,
+    DeliveryFilter,
+    DeliveryRow,
+    EventFilter,
+    EventRow,
+)
 
 __all__ = [
     "AuditFilter",
+    "DeadCount",
     "DeadFilter",
+    "DeadRow",
     "DeliveryFilter",
     "DeliveryLog",
     "DeliveryRow",
     "EventFilter",
     "EventRow",
+    "Group",
     "log_url",
     "open_log",
 ]

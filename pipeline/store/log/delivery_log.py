@@ -11,11 +11,22 @@ from typing import Any, TypeVar
 from sqlalchemy import Connection, Row, select
 
 from pipeline.flow.audit import Audit
-from pipeline.flow.history import AttemptSeen, DeadSeen, Entry, Position, Status
-from pipeline.store.log import merging, queries, retention, tables
-from pipeline.store.log.entries import position_rows, rows
+from pipeline.flow.history import AttemptSeen, Entry, Position, Status
+from pipeline.flow.replay import Span
+from pipeline.store.log import letters, merging, outcomes, queries, retention, tables
+from pipeline.store.log.entries import STATES, position_rows, rows
+from pipeline.store.log.letters import Group
 from pipeline.store.log.opening import Engines, answering, opened
-from pipeline.store.log.rows import AuditFilter, DeadFilter, DeliveryFilter, DeliveryRow, EventFilter, EventRow
+from pipeline.store.log.rows import (
+    AuditFilter,
+    DeadCount,
+    DeadFilter,
+    DeadRow,
+    DeliveryFilter,
+    DeliveryRow,
+    EventFilter,
+    EventRow,
+)
 from pipeline.store.pages import Page, Place
 
 R = TypeVar("R")
@@ -36,6 +47,7 @@ class DeliveryLog:
     def __init__(self, engines: Engines) -> None:
         self._engines = engines
         self._statements = merging.statements(engines.writer.dialect)
+        self._settling = letters.settling(engines.writer.dialect)
         self._writing = threading.Lock()
 
     def close(self) -> None:
@@ -49,6 +61,9 @@ class DeliveryLog:
             for table, statement in self._statements.items():
                 if made[table]:
                     connection.exec_driver_sql(statement, made[table])
+            for settle, given in zip(self._settling, letters.unsettled(made), strict=True):
+                if given:
+                    connection.exec_driver_sql(settle, given)
 
     def positions(self) -> Mapping[tuple[str, int], int]:
         """How far each (topic, partition) has been read into the log: the offset of its next record."""
@@ -79,27 +94,51 @@ class DeliveryLog:
         """An event's deliveries, those of replays too, in the order of their webhooks' ids."""
         return tuple(map(queries.to_delivery, self._rows(queries.deliveries_of_event(tenant, event, limit))))
 
-    def ended(
-        self, tenant: str, webhook: str, since_ms: int, statuses: Sequence[Status], *, after: Place | None, limit: int
-    ) -> Page[DeliveryRow]:
-        """Deliveries of a webhook, made since a time, that stand so; newest first."""
-        wanted = DeliveryFilter(webhook, tuple(statuses), from_ms=since_ms)
-        return self.deliveries(tenant, wanted, after, limit) if statuses else Page((), None)
+    def replayed(self, replay: str) -> Mapping[Status, int]:
+        """How many deliveries of a replay stand how; it takes as long as it takes to pass all of them."""
+        return {STATES[row.state]: row.number for row in self._rows(queries.replayed(replay))}
 
-    def unrouted(self, tenant: str, webhook: str, since_ms: int, after: Place | None, limit: int) -> Page[EventRow]:
-        """Events of the tenant, written since a time, of which the webhook has no delivery; newest first.
+    def outcomes(
+        self, tenant: str, events: Sequence[str], apart_from: str | None = None
+    ) -> Sequence[tuple[str, str, tuple[Status, ...]]]:
+        """How the deliveries of these events stand, for each event and webhook that has any; any number of events.
 
-        A page takes as long as it takes to look at all the tenant's events between its first and its last.
+        Those of replays count too, but for the replay `apart_from`.
         """
-        return self._page(queries.unrouted(tenant, webhook, since_ms, after, limit + 1), queries.to_event, limit)
+        found: list[tuple[str, str, tuple[Status, ...]]] = []
+        for part in outcomes.parts(events):
+            found += outcomes.to_found(self._rows(outcomes.of_events(tenant, part, apart_from)), part)
+        return found
 
-    def dead(self, wanted: DeadFilter, after: Place | None, limit: int) -> Page[DeadSeen]:
+    def delivered(
+        self, tenant: str, window: Sequence[Span], since_ms: int, webhooks: Sequence[str] = ()
+    ) -> Sequence[tuple[str, str, int]]:
+        """Webhook, type, and how many events of a window of `events` it has had; of these webhooks, or of all.
+
+        Deliveries that were made before a time are not looked at. The rows of one webhook and type are to be added.
+        """
+        found: list[tuple[str, str, int]] = []
+        for at in range(0, len(window), outcomes.SPANS_AT_ONCE):
+            part = window[at : at + outcomes.SPANS_AT_ONCE]
+            found += (tuple(row) for row in self._rows(outcomes.delivered(tenant, part, since_ms, webhooks)))
+        return found
+
+    def dead(self, wanted: DeadFilter, after: Place | None, limit: int) -> Page[DeadRow]:
         """Dead letters that follow a place, newest first."""
-        return self._page(queries.dead_page(wanted, after, limit + 1), queries.to_dead, limit)
+        query = letters.page(wanted, after, limit + 1, dialect=self._engines.dialect)
+        return self._page(query, letters.to_letter, limit)
 
-    def dead_letter(self, letter: str) -> DeadSeen | None:
-        """That dead letter."""
-        return self._one(queries.dead_letter(letter), queries.to_dead)
+    def dead_letters(self, ids: Sequence[str]) -> Mapping[str, DeadRow]:
+        """Those of these dead letters that the log has, by their ids."""
+        return {row.id: letters.to_letter(row) for row in self._rows(letters.some(ids))} if ids else {}
+
+    def dead_counts(self, wanted: DeadFilter, by: Group, limit: int) -> tuple[int, tuple[DeadCount, ...]]:
+        """How many dead letters there are, and how many in each group, the largest first.
+
+        It takes as long as it takes to pass all that are counted.
+        """
+        groups = tuple(letters.to_count(by, row) for row in self._rows(letters.counts(wanted, by, limit)))
+        return int(self._rows(letters.total(wanted))[0][0]), groups
 
     def audits(self, wanted: AuditFilter, after: Place | None, limit: int) -> Page[Audit]:
         """Changes that follow a place, newest first."""

@@ -9,6 +9,7 @@ from typing import Any, assert_never
 import orjson
 from sqlalchemy import Table
 
+from pipeline.flow.audit import LETTER_DISCARDED
 from pipeline.flow.deliver import Attempt, Dead, Done, Next, Retry, Skipped
 from pipeline.flow.history import (
     AttemptSeen,
@@ -79,8 +80,10 @@ def rows(entries: Iterable[Entry]) -> dict[Table, list[Row]]:
                 made[tables.dead_letters].append(_dead_letter(entry))
                 if entry.tenant and entry.delivery and entry.webhook:
                     made[tables.deliveries].append(_failed(entry, entry.tenant, entry.delivery, entry.webhook))
-            case AuditSeen():
+            case AuditSeen(audit):
                 made[tables.audits].append(_audit(entry))
+                if audit.action == LETTER_DISCARDED:
+                    made[tables.discards].append({"id": told(audit.target), "created_ms": audit.time_ms})
             case _:
                 assert_never(entry)
     made[tables.deliveries] = _each_once(made[tables.deliveries])
@@ -219,6 +222,9 @@ def _dead_letter(seen: DeadSeen) -> Row:
         "created_ms": seen.time_ms,
         "partition": seen.partition,
         "offset": seen.offset,
+        "redriven_ms": seen.redriven_ms,
+        "append_ms": seen.append_ms,
+        "state": 0,  # which is settled when all of the batch is written: see `letters.settling`
     }
 
 

@@ -31,7 +31,8 @@ def statements(dialect: Dialect) -> dict[Table, str]:
         tables.events: _greatest(tables.events, insert(tables.events), newest),
         tables.deliveries: _merged(insert(tables.deliveries)),
         tables.attempts: insert(tables.attempts).on_conflict_do_nothing(),
-        tables.dead_letters: _greatest(tables.dead_letters, insert(tables.dead_letters), newest),
+        tables.dead_letters: _greatest(tables.dead_letters, insert(tables.dead_letters), ("append_ms", *newest)),
+        tables.discards: _greatest(tables.discards, insert(tables.discards), ("created_ms",)),
         tables.audits: insert(tables.audits).on_conflict_do_nothing(),
         tables.positions: _greatest(tables.positions, insert(tables.positions), ("offset",)),
     }

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from typing import Any
 
 import orjson
-from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, Table, and_, desc, exists, select, tuple_, union_all
+from sqlalchemy import ColumnElement, CompoundSelect, Row, Select, Table, and_, desc, func, select, tuple_, union_all
 
 from pipeline.flow.audit import TENANT_REMOVED, Audit
 from pipeline.flow.deliver import Answers, Attempt, Dead, Done, Next, Retry, Skipped, Verdict
-from pipeline.flow.history import AttemptSeen, DeadSeen, Status
+from pipeline.flow.history import AttemptSeen, Status
 from pipeline.store.log.entries import STATES, indexed, told
-from pipeline.store.log.rows import AuditFilter, DeadFilter, DeliveryFilter, DeliveryRow, EventFilter, EventRow
-from pipeline.store.log.tables import attempts, audits, dead_letters, deliveries, events
+from pipeline.store.log.rows import AuditFilter, DeliveryFilter, DeliveryRow, EventFilter, EventRow
+from pipeline.store.log.tables import attempts, audits, deliveries, events
 from pipeline.store.pages import Place
 
 Query = Select[Any] | CompoundSelect[Any]
@@ -43,13 +43,6 @@ _DELIVERY = (
     deliveries.c.replay,
 )
 _EVENT = tuple(events.c[name] for name in ("tenant", "id", "type", "time_ms", "created_ms", "partition", "offset"))
-_DEAD = tuple(
-    dead_letters.c[name]
-    for name in (
-        *("id", "tenant", "webhook", "delivery", "round", "reason", "created_ms"),
-        *("partition", "offset", "detail", "event", "type"),
-    )
-)
 _AUDIT = tuple(audits.c[name] for name in ("id", "created_ms", "key", "role", "action", "tenant", "target", "detail"))
 
 
@@ -71,7 +64,7 @@ def deliveries_page(
         conditions.append(deliveries.c.webhook == told(wanted.webhook))
     if wanted.type is not None:
         conditions.append(deliveries.c.type == indexed(wanted.type))
-    conditions += _stretch(deliveries, wanted.from_ms, wanted.to_ms, after)
+    conditions += stretch(deliveries, wanted.from_ms, wanted.to_ms, after)
     one_state = [
         select(*_DELIVERY).where(*conditions, deliveries.c.state == STATES.index(status))
         for status in STATES
@@ -90,6 +83,12 @@ def deliveries_of_event(tenant: str, event_id: str, limit: int) -> Query:
     """An event's deliveries."""
     of_event = select(*_DELIVERY).where(deliveries.c.tenant == told(tenant), deliveries.c.event == indexed(event_id))
     return of_event.order_by(deliveries.c.webhook, deliveries.c.id).limit(limit)
+
+
+def replayed(replay: str) -> Query:
+    """How many deliveries of a replay there are in each state: the index holds all that is asked."""
+    counted = select(deliveries.c.state, func.count().label("number")).where(deliveries.c.replay == told(replay))
+    return counted.group_by(deliveries.c.state).order_by(deliveries.c.state)
 
 
 def attempts_of(tenant: str, delivery_id: str, limit: int) -> Query:
@@ -111,41 +110,15 @@ def event(tenant: str, event_id: str) -> Query:
 
 def events_page(tenant: str, wanted: EventFilter, after: Place | None, limit: int) -> Query:
     """A page of events."""
-    conditions = [events.c.tenant == told(tenant), *_stretch(events, wanted.from_ms, wanted.to_ms, after)]
+    conditions = [events.c.tenant == told(tenant), *stretch(events, wanted.from_ms, wanted.to_ms, after)]
     if wanted.type is not None:
         conditions.append(events.c.type == indexed(wanted.type))
     return in_order(select(*_EVENT).where(*conditions), events, limit)
 
 
-def unrouted(tenant: str, webhook: str, since_ms: int, after: Place | None, limit: int) -> Query:
-    """A page of the events of which a webhook has no delivery: each of the tenant's is looked up on the way."""
-    routed = exists().where(
-        deliveries.c.tenant == events.c.tenant,
-        deliveries.c.event == events.c.id,
-        deliveries.c.webhook == told(webhook),
-    )
-    conditions = (events.c.tenant == told(tenant), *_stretch(events, since_ms, None, after))
-    return in_order(select(*_EVENT).where(*conditions, ~routed), events, limit)
-
-
-def dead_page(wanted: DeadFilter, after: Place | None, limit: int) -> Query:
-    """A page of dead letters."""
-    given = {"tenant": wanted.tenant, "webhook": wanted.webhook, "reason": wanted.reason}
-    conditions = [dead_letters.c[name] == told(text) for name, text in given.items() if text is not None]
-    if wanted.type is not None:
-        conditions.append(dead_letters.c.type == indexed(wanted.type))
-    conditions += _stretch(dead_letters, wanted.from_ms, wanted.to_ms, after)
-    return in_order(select(*_DEAD).where(*conditions), dead_letters, limit)
-
-
-def dead_letter(letter: str) -> Query:
-    """One dead letter."""
-    return select(*_DEAD).where(dead_letters.c.id == told(letter))
-
-
 def audits_page(wanted: AuditFilter, after: Place | None, limit: int) -> Query:
     """A page of changes."""
-    conditions = _stretch(audits, wanted.from_ms, wanted.to_ms, after)
+    conditions = stretch(audits, wanted.from_ms, wanted.to_ms, after)
     if wanted.tenant is not None:
         conditions.append(audits.c.tenant == told(wanted.tenant))
     return in_order(select(*_AUDIT).where(*conditions), audits, limit)
@@ -161,7 +134,7 @@ def in_order(query: Select[Any], table: Table, limit: int) -> Select[Any]:
     return query.order_by(table.c.created_ms.desc(), table.c.id.desc()).limit(limit)
 
 
-def _stretch(table: Table, from_ms: int | None, to_ms: int | None, after: Place | None) -> list[Condition]:
+def stretch(table: Table, from_ms: int | None, to_ms: int | None, after: Place | None) -> list[Condition]:
     """From when, and before when or what: one bound on each side, which an index can begin and end at."""
     ends = [(to_ms, "")] if to_ms is not None else []
     ends += [(-after[0], told(after[1]))] if after is not None else []
@@ -201,11 +174,6 @@ def to_delivery(row: Row[Any]) -> DeliveryRow:
 def to_event(row: Any) -> EventRow:
     """An event as it was selected."""
     return EventRow(*row)
-
-
-def to_dead(row: Any) -> DeadSeen:
-    """A dead letter as it was selected."""
-    return DeadSeen(*row)
 
 
 def to_audit(row: Any) -> Audit:

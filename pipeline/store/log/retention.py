@@ -13,7 +13,7 @@ STEP = 5_000
 """So many rows a transaction."""
 _PAGES = 2_000
 """So many pages a transaction: 8 MiB that SQLite moves to where there is room."""
-_DATED = (tables.events, tables.deliveries, tables.attempts, tables.dead_letters, tables.audits)
+_DATED = (tables.events, tables.deliveries, tables.attempts, tables.dead_letters, tables.discards, tables.audits)
 _OF_TENANTS = (tables.events, tables.deliveries, tables.attempts, tables.dead_letters)
 
 Transaction = Callable[[], AbstractContextManager[Connection]]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from pipeline.flow.deadletter import LetterState
 from pipeline.flow.deliver import Verdict
-from pipeline.flow.history import Status
+from pipeline.flow.history import DeadSeen, Status
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +90,29 @@ class DeadFilter:
     type: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
+    state: LetterState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class DeadRow:
+    """A dead letter, and how it stands."""
+
+    seen: DeadSeen
+    state: LetterState
+
+
+@dataclass(frozen=True, slots=True)
+class DeadCount:
+    """Dead letters that have something in common: its value (None: it is not known of them), how many, from when.
+
+    `tenant` is whose a webhook is, where they are counted by webhooks.
+    """
+
+    value: str | None
+    number: int
+    oldest_ms: int
+    newest_ms: int
+    tenant: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

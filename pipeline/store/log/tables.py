@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text
+from sqlalchemy import BigInteger, Column, Index, Integer, LargeBinary, MetaData, SmallInteger, Table, Text, text
 from sqlalchemy.dialects import postgresql
 
 TEXT = Text().with_variant(postgresql.TEXT(collation="C"), "postgresql")
@@ -35,6 +35,7 @@ events = Table(
     Index("events_by_time", "created_ms"),
 )
 
+_OF_REPLAYS = text("replay IS NOT NULL")
 deliveries = Table(
     "deliveries",
     metadata,
@@ -70,6 +71,7 @@ deliveries = Table(
     Index("deliveries_by_webhook_type", "tenant", "webhook", "type", "state", "created_ms", "id"),
     Index("deliveries_by_event", "tenant", "event", "webhook", "id"),
     Index("deliveries_by_time", "created_ms"),
+    Index("deliveries_by_replay", "replay", "state", postgresql_where=_OF_REPLAYS, sqlite_where=_OF_REPLAYS),
 )
 
 attempts = Table(
@@ -97,6 +99,7 @@ attempts = Table(
     Index("attempts_by_time", "created_ms"),
 )
 
+_LETTERS = ("state", "created_ms", "id")
 dead_letters = Table(
     "dead_letters",
     metadata,
@@ -112,11 +115,32 @@ dead_letters = Table(
     _needed("created_ms", BigInteger()),
     _needed("partition", Integer()),
     _needed("offset", BigInteger()),
+    Column("redriven_ms", BigInteger()),
+    Column("append_ms", BigInteger(), nullable=False, server_default="0"),  # of its newest record
+    Column("state", SmallInteger(), nullable=False, server_default="0"),  # a number: `letters.LETTER_STATES`
+    # as the indices of deliveries, see `letters.page`
+    Index("dead_letters_by_state", *_LETTERS),
+    Index("dead_letters_by_reason", "reason", *_LETTERS),
+    Index("dead_letters_by_type", "type", *_LETTERS),
+    Index("dead_letters_by_type_reason", "type", "reason", *_LETTERS),
+    Index("dead_letters_by_tenant", "tenant", *_LETTERS),
+    Index("dead_letters_by_tenant_reason", "tenant", "reason", *_LETTERS),
+    Index("dead_letters_by_tenant_type", "tenant", "type", *_LETTERS),
+    Index("dead_letters_by_tenant_type_reason", "tenant", "type", "reason", *_LETTERS),
+    Index("dead_letters_by_webhook", "tenant", "webhook", *_LETTERS),
+    Index("dead_letters_by_webhook_reason", "tenant", "webhook", "reason", *_LETTERS),
+    Index("dead_letters_by_webhook_type", "tenant", "webhook", "type", *_LETTERS),
+    Index("dead_letters_by_webhook_type_reason", "tenant", "webhook", "type", "reason", *_LETTERS),
+    Index("dead_letters_by_delivery", "tenant", "delivery"),
     Index("dead_letters_by_time", "created_ms", "id"),
-    Index("dead_letters_by_reason", "reason", "created_ms", "id"),
-    Index("dead_letters_by_tenant", "tenant", "created_ms", "id"),
-    Index("dead_letters_by_tenant_reason", "tenant", "reason", "created_ms", "id"),
-    Index("dead_letters_by_webhook", "tenant", "webhook", "created_ms", "id"),
+)
+
+discards = Table(
+    "discards",
+    metadata,
+    _needed("id", TEXT, key=True),  # the dead letter's
+    _needed("created_ms", BigInteger()),
+    Index("discards_by_time", "created_ms"),
 )
 
 audits = Table(
@@ -144,5 +168,5 @@ positions = Table(
 
 KEYS: dict[Table, tuple[str, ...]] = {
     table: tuple(column.name for column in table.primary_key)
-    for table in (events, deliveries, attempts, dead_letters, audits, positions)
+    for table in (events, deliveries, attempts, dead_letters, discards, audits, positions)
 }

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from pipeline.flow.deliver import Dead, Done, Next, Retry, Skipped
-from pipeline.flow.history import ENDED, Entry, Status
+from pipeline.flow.history import Entry, Status
 from pipeline.store.log import AuditFilter, DeadFilter, DeliveryFilter, DeliveryLog, EventFilter
 from pipeline.store.pages import Page, Place
 from tests.store.log.entries import TENANT, attempt, audit, dead, delivery, event
@@ -98,30 +98,13 @@ def test_page_does_not_reach_before_its_end(filled: DeliveryLog) -> None:
     assert {row.created_ms for row in rows} == {1_000, 1_001, 1_002}
 
 
-def test_ended_since(filled: DeliveryLog) -> None:
-    """What may be delivered again to one webhook: those that stand as asked, made since a time."""
-    rows = walked(lambda after: filled.ended(TENANT, "wh_1", 1_010, ENDED, after=after, limit=3))
-    assert rows == [
-        row
-        for row in filled.deliveries(TENANT, DeliveryFilter(webhook="wh_1"), None, 60).items
-        if row.status in ENDED and row.created_ms >= 1_010
-    ]
-    assert rows
-    assert filled.ended(TENANT, "wh_1", 0, (), after=None, limit=3).items == ()
-
-
-def test_unrouted_events(log: DeliveryLog) -> None:
-    """Events since a time of which this webhook has no delivery, whatever others have; the newest first."""
-    log.write([event(number, append_ms=1_000 + number // 2) for number in range(20)])
-    log.write([event(30, tenant="other", append_ms=1_005)])
-    log.write([delivery(number, append_ms=2_000) for number in range(0, 20, 3)])
-    log.write([delivery(number, webhook="wh_2", id=f"msg_b{number}") for number in range(20)])
-    log.write([delivery(1, tenant="other")])
-    found = walked(lambda after: log.unrouted(TENANT, "wh_1", 1_002, after, 4))
-    numbers = [number for number in range(4, 20) if number % 3]
-    assert [row.id for row in found] == [
-        f"evt_{n}" for n in sorted(numbers, key=lambda n: (n // 2, f"evt_{n}"), reverse=True)
-    ]
+def test_what_became_of_a_replays_deliveries(log: DeliveryLog) -> None:
+    """How many there are in each state, whosever they are; those of no replay and of others are not counted."""
+    log.write([delivery(number, replay="rpl_1") for number in range(5)])
+    log.write([delivery(1, tenant="other", replay="rpl_1"), delivery(6, replay="rpl_2"), delivery(7)])
+    log.write([attempt(number, Done(), attempt=1, offset=number) for number in range(2)])
+    assert log.replayed("rpl_1") == {Status.PENDING: 4, Status.DELIVERED: 2}
+    assert log.replayed("rpl_3") == {}
 
 
 def test_deliveries_of_an_event(log: DeliveryLog) -> None:
@@ -163,7 +146,7 @@ def test_dead_letters_by(log: DeliveryLog, wanted: DeadFilter, numbers: list[int
         ]
     )
     found = walked(lambda after: log.dead(wanted, after, 3))
-    assert [letter.id for letter in found] == [f"dl_{number}" for number in numbers]
+    assert [letter.seen.id for letter in found] == [f"dl_{number}" for number in numbers]
 
 
 def test_changes_by_tenant_and_time(log: DeliveryLog) -> None:

@@ -51,7 +51,7 @@ def test_days_before_are_dropped(log: DeliveryLog, monkeypatch: pytest.MonkeyPat
     assert [row.id for row in log.events(TENANT, EventFilter(), None, 9).items] == ["evt_5", "evt_4"]
     assert [row.id for row in log.deliveries(TENANT, DeliveryFilter(), None, 9).items] == ["msg_5", "msg_4"]
     assert [len(log.attempts(TENANT, f"msg_{n}")) for n in range(6)] == [0, 0, 0, 0, 1, 1]
-    assert [row.id for row in log.dead(DeadFilter(), None, 9).items] == ["dl_5", "dl_4"]
+    assert [row.seen.id for row in log.dead(DeadFilter(), None, 9).items] == ["dl_5", "dl_4"]
     assert [row.id for row in log.audits(AuditFilter(), None, 9).items] == ["aud_5", "aud_4"]
     assert log.positions() == {("events", 0): 6}
     assert log.drop_before(DAY) == 0
@@ -69,6 +69,7 @@ def test_tenant_is_forgotten(log: DeliveryLog, monkeypatch: pytest.MonkeyPatch, 
         "deliveries": 1,
         "attempts": 0,
         "dead_letters": 1,
+        "discards": 0,
         "audits": 5,
         "positions": 0,
     }

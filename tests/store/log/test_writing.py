@@ -14,9 +14,20 @@ from hypothesis import strategies as st
 from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 
+from pipeline.flow.audit import LETTER_DISCARDED
+from pipeline.flow.deadletter import LetterState
 from pipeline.flow.deliver import Dead, Done, Next, Retry, Skipped, Verdict
 from pipeline.flow.history import AttemptSeen, DeadSeen, DeliverySeen, Entry, EventSeen, Position, Status
-from pipeline.store.log import AuditFilter, DeadFilter, DeliveryFilter, DeliveryLog, DeliveryRow, EventFilter, EventRow
+from pipeline.store.log import (
+    AuditFilter,
+    DeadFilter,
+    DeadRow,
+    DeliveryFilter,
+    DeliveryLog,
+    DeliveryRow,
+    EventFilter,
+    EventRow,
+)
 from pipeline.store.log.tables import metadata
 from tests.store.log.entries import TENANT, attempt, audit, dead, delivery, event
 
@@ -120,8 +131,9 @@ def test_dead_letters_and_changes_are_kept(log: DeliveryLog) -> None:
     """Also such as belong to no tenant."""
     stray = dead(2, tenant=None, webhook=None, delivery=None, event=None, type=None, reason="framing")
     log.write([dead(), stray, audit(), audit(2, tenant=None)])
-    assert log.dead(DeadFilter(), None, 10).items == (stray, dead())
-    assert (log.dead_letter("dl_1"), log.dead_letter("dl_9")) == (dead(), None)
+    rows = DeadRow(stray, LetterState.WAITING), DeadRow(dead(), LetterState.WAITING)
+    assert log.dead(DeadFilter(), None, 10).items == rows
+    assert log.dead_letters(["dl_1", "dl_9"]) == {"dl_1": rows[1]}
     assert log.audits(AuditFilter(), None, 10).items == (audit(2, tenant=None).audit, audit().audit)
     assert log.delivery(TENANT, "msg_2") is None
 
@@ -147,8 +159,7 @@ def test_any_text_can_be_kept_and_found(log: DeliveryLog) -> None:
     assert log.event(TENANT, odd) is not None
     assert [found.id for found in log.deliveries_of_event(TENANT, odd)] == ["msg_1"]
     assert [found.id for found in log.deliveries(TENANT, DeliveryFilter(type=long), None, 10).items] == ["msg_1"]
-    assert log.unrouted(TENANT, "wh_1", 0, None, 10).items == ()
-    assert log.dead_letter("\0") is not None
+    assert log.dead_letters(["\0"])
 
 
 def test_positions_are_kept_with_the_rows(log: DeliveryLog) -> None:
@@ -185,7 +196,9 @@ records: st.SearchStrategy[Entry] = st.one_of(
     ),
     st.builds(lambda n, r, t: dead(n, round=r, time_ms=t), numbers, rounds, times),
     st.builds(lambda n, r, t: dead(n, round=r, time_ms=t, event=None, type=None), numbers, rounds, times),
+    st.builds(lambda n, t: dead(n, delivery=None, redriven_ms=t, append_ms=t), numbers, times),
     st.builds(audit, times),
+    st.builds(lambda n, t: audit(10 * n + t, action=LETTER_DISCARDED, target=f"dl_{n}", time_ms=t), numbers, times),
 )
 
 
