@@ -25,6 +25,8 @@ from pipeline.settings import Settings
 
 GRACE_S = 25.0
 """How long what is in flight may take to end when the process is told to stop."""
+_NICENESS = {"replayer": 10}
+"""What is replayed has waited for days: on a machine that is busy it leaves the processors to what is live."""
 _RETRY_S = 1.0
 _log = structlog.get_logger()
 
@@ -35,6 +37,7 @@ def run(settings: Settings, role: str, start: str | None, group: str = "", to: s
     `group` and `to` are the operator's own, see `Place`.
     """
     _allow_many_connections()
+    os.nice(_NICENESS.get(role, 0))
     with slot(settings, role) as instance:
         uvloop.run(_run(role, Place(settings, instance, start, CollectorRegistry(), group, to)))
 

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from operator import methodcaller
-from typing import Any
 
 from confluent_kafka import Message
 
