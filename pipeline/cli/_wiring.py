@@ -66,7 +66,7 @@ _SHARE = AT_ONCE * 3 // 4
 _ATTEMPTS_LINGER_MS = 20
 """Nobody waits for an attempt's record: larger batches spare the broker and the sender most of their requests."""
 _REPLAYED_LINGER_MS = 10
-"""Written one by one, replayed deliveries took half as much again of every process that they pass, and of the broker."""
+"""Written one by one, replayed deliveries took half as much again of every process that they pass, and the broker."""
 _VIEW, _FOLLOWED = (topics.SUBSCRIPTIONS, topics.TENANTS), (topics.ENDPOINT_STATE,)
 
 
