@@ -21,6 +21,7 @@ from pipeline.flow.replay import OVER, Replay
 from pipeline.flow.subscription import Subscription
 from pipeline.kafka.changes import Change
 from pipeline.ports import Subscribers, Tenancy
+from pipeline.store.secrets import Unreadable
 
 KEPT_MS = 7 * 24 * 3_600_000
 """How long after its replay has ended such an endpoint stays: what waits for its next attempt is sent to it."""
@@ -82,16 +83,22 @@ def with_target(every: Subscribers, order: Replay) -> Subscribers:
 
 
 def shown(deps: Deps, order: Replay, generated: Mapping[str, str] | None = None) -> TargetOut | None:
-    """The endpoint as clients see it; None where the replay has none of its own. Raises `Unreadable`."""
+    """The endpoint as clients see it; None where the replay has none of its own."""
     if order.target_url is None or order.tenant is None:
         return None
     held = deps.directory.webhook(order.tenant, order.webhooks[0])
-    auth = None
-    if held is not None:
-        owner = Owner.of(deps, order.tenant)
-        scheme, values = owner.profile.scheme(held.auth.type), opened(held, owner).secrets.values
-        auth = {"type": held.auth.type, **(scheme.masked(values) if scheme else {}), **(generated or {})}
+    auth = None if held is None else {"type": held.auth.type, **_masked(deps, held), **(generated or {})}
     return TargetOut(url=order.target_url, webhook=order.webhooks[0], auth=auth)
+
+
+def _masked(deps: Deps, held: Subscription) -> Mapping[str, str]:
+    """Nothing of secrets that cannot be opened: one tenant's must not hide the replays of all others."""
+    try:
+        owner = Owner.of(deps, held.tenant)
+        scheme, values = owner.profile.scheme(held.auth.type), opened(held, owner).secrets.values
+    except Unreadable:
+        return {}
+    return scheme.masked(values) if scheme else {}
 
 
 def removed(deps: Deps, order: Replay) -> Iterator[Change]:

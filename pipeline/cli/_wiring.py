@@ -65,7 +65,7 @@ _SHARE = AT_ONCE * 3 // 4
 """Records of one partition that a sender works on at the same time: one whose endpoints hang leaves room for others."""
 _ATTEMPTS_LINGER_MS = 20
 """Nobody waits for an attempt's record: larger batches spare the broker and the sender most of their requests."""
-_REPLAYED_LINGER_MS = 10
+_REPLAYED_LINGER_MS = 20
 """Written one by one, replayed deliveries took half as much again of every process that they pass, and the broker."""
 _VIEW, _FOLLOWED = (topics.SUBSCRIPTIONS, topics.TENANTS), (topics.ENDPOINT_STATE,)
 

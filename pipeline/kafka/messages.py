@@ -38,4 +38,5 @@ def headers_of(message: Message) -> Sequence[tuple[str, bytes | None]]:
 
 
 def _headers(message: Message) -> tuple[tuple[str, bytes], ...]:
-    return tuple([(name, value or b"") for name, value in headers_of(message)])
+    found = headers_of(message)
+    return UNREADABLE if found is UNREADABLE else tuple([(name, value or b"") for name, value in found])

@@ -9,6 +9,7 @@ from typing import Any
 import httpx
 import pytest
 from jsonschema import Draft202012Validator
+from prometheus_client import CollectorRegistry
 
 from pipeline.api import ordering, planning
 from pipeline.api.app import create_app
@@ -21,6 +22,7 @@ from pipeline.kafka.topics import ENDPOINT_STATE, EVENTS, REPLAY_PROGRESS, REPLA
 from pipeline.ports import Outgoing
 from pipeline.store.log import DeliveryLog
 from pipeline.store.replays import LATELY_MS
+from pipeline.store.secrets import Vault
 from tests.api.conftest import URL, Api, faults
 from tests.api.logged import HOUR_MS, Logged, logged
 from tests.api.parts import NOW_MS, Parts, memory_parts
@@ -403,6 +405,17 @@ async def test_a_url_of_any_product(api: Api, parts: Parts, profile: str) -> Non
     await log.event(at=AT_MS)
     said = await start(log, target={"url": URL})
     assert (await api.get(f"{REPLAY}/{said['id']}"))["target"]["auth"]["type"] == said["target"]["auth"]["type"]
+
+
+async def test_secrets_that_cannot_be_opened_hide_no_replay(log: Logged) -> None:
+    """A tenant whose key was sealed by one that is not known any more: its replays are listed, and all others."""
+    said = await start(log, target={"url": URL})
+    stranger = replace(log.parts.deps, vault=Vault((("k2", bytes(32)),)), metrics=CollectorRegistry())
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(create_app(stranger)), base_url="http://api") as client:
+        listed = await client.get(REPLAY, headers={"Authorization": f"Bearer {ADMIN_KEY}"})
+    assert [(one["id"], one["target"]["auth"]) for one in listed.json()["items"]] == [
+        (said["id"], {"type": "standard_webhooks"})
+    ]
 
 
 async def test_an_old_endpoint_is_swept(log: Logged) -> None:
