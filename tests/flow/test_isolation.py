@@ -169,6 +169,14 @@ def test_a_slow_moment_is_soon_over_for_those_who_wait_too() -> None:
     assert len(world.sent) == 1_000
 
 
+def test_a_guess_is_as_old_as_the_ladder_is_long() -> None:
+    """A sick endpoint's slots are looked at again after twelve of the smallest tier, however long that is."""
+    short: Lane[Sent] = Lane(200)
+    short.enter(NOW)
+    short.leave(NOW + 100, NOW, 100, failed=True)
+    assert short.longest_ms(NOW, NOW + HOUR, 0) == 12 * 200
+
+
 def test_another_process_goes_on_behind_what_was_reserved() -> None:
     """A new owner of a partition does not begin at now."""
     first = lane(rate=10)
