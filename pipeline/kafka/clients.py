@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 from contextlib import suppress
 
-from confluent_kafka import KafkaException
+from confluent_kafka import Consumer, KafkaException
 from confluent_kafka.admin import AdminClient
 
 from pipeline.faults import Faults
@@ -66,11 +66,11 @@ def consumer_config(settings: Settings, **properties: object) -> dict[str, objec
     return client_config(settings, **{**safe, **properties})
 
 
-def learn_leaders(client: AdminClient) -> None:
+def learn_leaders(client: AdminClient | Consumer) -> None:
     """Ask anew who leads the partitions.
 
-    An admin client that has seen a broker before its restart is refused with "leader epoch is older than broker epoch",
-    and would go on to be refused for minutes: of itself it does not ask again.
+    A client that only asks, and has seen a broker before its restart, is refused with "leader epoch is older than
+    broker epoch", and would go on to be refused for minutes: of itself it does not look for leaders again.
     """
     with suppress(KafkaException):
         client.list_topics(timeout=_ASK_S)
