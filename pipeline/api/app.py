@@ -16,7 +16,12 @@ from pipeline.api.document import describe
 from pipeline.api.operations import OPERATIONS, Operation
 from pipeline.api.transport import Body, Meter
 
-_ALWAYS = {401: "No valid key.", 403: "The key's role does not include this.", 500: "A fault of ours."}
+_ALWAYS = {
+    401: "No valid key.",
+    403: "The key's role does not include this.",
+    422: "A parameter breaks a rule.",
+    500: "A fault of ours.",
+}
 _WITH_BODY = {
     400: "The body cannot be read.",
     408: "The body did not come in time.",
@@ -27,7 +32,6 @@ _WITH_BODY = {
 _WORDS = {
     404: "There is no such thing, or it is not yours.",
     409: "It cannot be done as things are.",
-    422: "A parameter breaks a rule.",
     429: "More than the tenant's limit, or than can be done at a time: `Retry-After` says when there is room.",
     503: "Kafka does not answer: the sentence says what is known.",
 }

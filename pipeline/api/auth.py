@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.types import ASGIApp, Receive, Scope, Send
 
 from pipeline.api.deps import Deps
+from pipeline.api.parameters import refuse_unknown
 from pipeline.api.problems import Refusal, not_found, response
 from pipeline.api.roles import INCLUDES, Principal
 from pipeline.errors import SettingsError
@@ -83,6 +84,8 @@ class Authenticate:
 def requires(least: Role, *, configures: bool = False) -> Callable[[Request], Awaitable[None]]:
     """A dependency that keeps a key to its own tenant (404) and refuses (403) a role that does not include `least`.
 
+    To whom it may serve, it refuses (422) parameters that the operation does not know.
+
     Where the operation configures webhooks, the role must include the least of the tenant's product as well, and the
     refusal is in the product's words.
     """
@@ -97,6 +100,8 @@ def requires(least: Role, *, configures: bool = False) -> Callable[[Request], Aw
             raise Refusal(HTTPStatus.FORBIDDEN, product.refusals.role)
         if least not in INCLUDES[principal.role]:
             raise Refusal(HTTPStatus.FORBIDDEN, f"This needs the role {least}; the key's is {principal.role}.")
+        if request.scope["query_string"]:
+            refuse_unknown(request)
 
     return check
 

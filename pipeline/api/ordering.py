@@ -11,8 +11,9 @@ from pydantic import Field
 from pipeline.api.deps import Deps
 from pipeline.api.drafts import Owner
 from pipeline.api.forms import MAX_EVENTS, EventName
-from pipeline.api.lists import Id, Strict, read_time, written_time
+from pipeline.api.lists import Id, Strict, read_time
 from pipeline.api.log.sending import require_active
+from pipeline.api.log.shown import written
 from pipeline.api.problems import FieldError, Refusal, invalid
 from pipeline.api.standing import OutcomeName
 from pipeline.api.targets import TargetForm
@@ -166,7 +167,7 @@ def require_records(window: Window, where: str) -> None:
         return
     words = _EMPTY[window.empty]
     if window.oldest_ms is not None and window.newest_ms is not None:
-        words += f"; there are some from {written_time(window.oldest_ms)} to {written_time(window.newest_ms)}"
+        words += f"; there are some from {written(window.oldest_ms)} to {written(window.newest_ms)}"
     raise invalid([FieldError(where, "window", words)])
 
 

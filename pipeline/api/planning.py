@@ -11,7 +11,7 @@ from http import HTTPStatus
 from pydantic import BaseModel, Field
 from starlette.responses import StreamingResponse
 
-from pipeline.api.lists import written_time
+from pipeline.api.log.shown import written
 from pipeline.api.problems import Problem, Refusal
 from pipeline.api.progress import HEADERS, MEDIA_TYPE, event
 from pipeline.api.standing import GapOut, SpanOut, gap_out, span_out
@@ -166,4 +166,4 @@ def _problem(status: int, detail: str) -> Problem:
 
 
 def _time(time_ms: int | None) -> str | None:
-    return None if time_ms is None else written_time(time_ms)
+    return None if time_ms is None else written(time_ms)

@@ -7,6 +7,7 @@ from typing import Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 from pipeline.api.lists import written_time
+from pipeline.api.log.shown import written
 from pipeline.flow.replay import DEFAULT_RATE, Progress, Reached, Replay, Span
 from pipeline.flow.window import Gap
 
@@ -225,4 +226,4 @@ def _paces(order: Replay, lately: tuple[Progress, Progress] | None) -> tuple[flo
 
 
 def _time(time_ms: int | None) -> str | None:
-    return None if time_ms is None else written_time(time_ms)
+    return None if time_ms is None else written(time_ms)

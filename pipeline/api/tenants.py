@@ -162,8 +162,8 @@ async def remove(tenant: str, who: PrincipalOf, deps: DepsOf) -> Erased:
         ended = (_ended(one, deps) for one in replays)
         await deps.write(who, tenant, tenant, *hooks, *opening, *cancels, *ended, Removed(tenant))
         rows = await forgotten_rows(tenant, deps, deps.clock() + 1)
-    own = sum(one.target_url is not None for one in replays)  # endpoints that nobody has seen as webhooks
-    return erased(tenant, len(paths) - own, len(keys), rows)
+    own = {f"{tenant}/{one.webhooks[0]}" for one in replays if one.target_url is not None}  # which no list has shown
+    return erased(tenant, len(set(paths) - own), len(keys), rows)
 
 
 def _ended(replay: Replay, deps: Deps) -> Change:

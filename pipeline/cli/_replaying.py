@@ -11,7 +11,7 @@ from pipeline.flow.history import Status
 from pipeline.flow.replay import Outcome, Progress, Replay, Source, Span
 from pipeline.kafka import topics
 from pipeline.kafka.codec import Codec
-from pipeline.kafka.job import Job, Ready
+from pipeline.kafka.job import Job, Ready, at_once
 from pipeline.kafka.jobs import Jobs
 from pipeline.kafka.pacing import Paces
 from pipeline.kafka.places import Places
@@ -78,7 +78,8 @@ class Replayer:
         """The job of an order, from where it is."""
         course = Course.of(order, progress, self._webhooks(order), self.now_ms())
         run = Run(course, work, self.parts, partial(self._opened, _OF[order.source]), partial(self._making, course))
-        return Job(run, self.codec, self.now_ms, self._ready(order), progress.error if progress else None)
+        error = progress.error if progress else None
+        return Job(run, self.codec, self.now_ms, self._ready(order), error, self._settled(order))
 
     def _webhooks(self, order: Replay) -> int:
         every = self.table.keys(topics.SUBSCRIPTIONS, order.tenant)
@@ -88,12 +89,15 @@ class Replayer:
         return Scan(replace(self.settings, kafka={**_LITTLE, **self.settings.kafka}), topic, spans)
 
     def _ready(self, order: Replay) -> Ready:
-        async def at_once() -> None:
-            return None
-
         if order.source is Source.EVENTS and order.outcome is Outcome.ALL:
             return at_once
         return Recorded(self.settings, self.ends, _JUDGED_BY[order.source])
+
+    def _settled(self, order: Replay) -> Ready:
+        """A redrive is over when the log shows what it has sent: so long nobody else brings its letters back."""
+        if order.source is Source.EVENTS:
+            return at_once
+        return Recorded(self.settings, self.ends, (topics.DELIVERIES,))
 
     def _making(self, course: Course, shares: frozenset[int]) -> Making:
         order = course.order
@@ -116,7 +120,7 @@ class Replayer:
             gone = self.table.get(topics.SUBSCRIPTIONS, path) is None
             return "its webhook is gone" if gone else self.parts.paces.unusable(path)
 
-        redrive = Redrive(self.codec, self.subscribers, past, self.now_ms, to, closed)
+        redrive = Redrive(self.codec, self.subscribers, past, self.now_ms, to, closed, order.id)
         return Bringing(order, self.codec, redrive, self.learn.schemas_of, self._standing)
 
     async def _standing(self, letters: Sequence[str]) -> Standing:

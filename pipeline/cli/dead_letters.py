@@ -101,6 +101,8 @@ def redrive(
     """
     which = {**_which(tenant, webhook, reason, type_), **_span(from_, to)}
     _require_choice(letter, which, every=every)
+    if letter is not None and dry_run:
+        raise UsageError("a dead letter that is named is redriven at once: `pipeline dead-letters show` looks at it")
     with rest(url, key, data_dir) as api:
         if letter is not None:
             _output.record(api.post(path("dead-letters", letter, "redrive")), output)

@@ -37,11 +37,11 @@ class LetterState(StrEnum):
     """How a dead letter stands: the whole vocabulary."""
 
     WAITING = "waiting"
-    """Nothing has been done about it."""
+    """Nothing has been done about it, or what was done has been cancelled or skipped."""
     UNDER_WAY = "under_way"
     """Its delivery has a newer round, which has not ended."""
     REDRIVEN = "redriven"
-    """That round has ended, however; or the letter had no delivery, and its event has been routed."""
+    """That round has arrived, or failed in its turn; or the letter had no delivery, and its event has been routed."""
     DISCARDED = "discarded"
 
 

@@ -77,7 +77,8 @@ class Carriage:
     `round` is empty first and fresh after each redelivery; `hop` counts the writes of this delivery to `deliveries`
     or a tier in the round; `wait_ms` is what is left to wait; `slot_ms` the reserved time (milliseconds since the
     epoch), 0 for none. `stands_for` is the hop of a writing whose request was still under way when this one was made to
-    carry the delivery on, None for an ordinary writing.
+    carry the delivery on, None for an ordinary writing. `order` is the id of the order over dead letters that has begun
+    the round, None where nobody has ordered more than this one delivery.
     """
 
     round: str = ""
@@ -85,6 +86,7 @@ class Carriage:
     wait_ms: int = 0
     slot_ms: int = 0
     stands_for: int | None = None
+    order: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

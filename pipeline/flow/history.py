@@ -48,7 +48,8 @@ class DeliverySeen:
     """A record of `deliveries`: where the delivery lies, and where it comes from.
 
     `time_ms` is the event's time, `append_ms` the record's timestamp, `attempt` the next attempt's number. The first
-    record of a round begins the round; those of later hops only move the delivery's place.
+    record of a round begins the round; those of later hops only move the delivery's place. `order` is the order over
+    dead letters that has begun the round, if one has.
     """
 
     tenant: str
@@ -66,6 +67,7 @@ class DeliverySeen:
     event_partition: int
     event_offset: int
     subscriptions_offset: int
+    order: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,18 +25,26 @@ _NOT_YET = "as many replays are at work as one process can do: it begins when on
 _log = structlog.get_logger()
 
 Ready = Callable[[], Awaitable[str | None]]
-"""What has to come before any deciding; None when all is there. Raises `Unreachable`."""
+"""What has to come first; None when all is there. Raises `Unreachable`."""
+
+
+async def at_once() -> None:
+    """Nothing has to."""
 
 
 @dataclass(slots=True, eq=False)
 class Job:
-    """Runs one replay until it is over, or is to stop. `error` is what went wrong before, if anything did."""
+    """Runs one replay until it is over, or is to stop. `error` is what went wrong before, if anything did.
+
+    `ready` comes before any deciding; `settled` when all has been written, before it is said to be over.
+    """
 
     run: Run
     codec: Codec
     now_ms: Callable[[], int]
     ready: Ready
     error: str | None = None
+    settled: Ready = at_once
     _waiting: str | None = None
     _tasks: dict[Reader, asyncio.Task[None]] = field(default_factory=dict)
     _told: Progress | None = None
@@ -46,11 +54,11 @@ class Job:
     async def __call__(self) -> bool:
         """Whether it is over, and that is durable. If not, its last progress is, as far as time allowed."""
         self._tell(self._progress())
-        if await self._may_begin():
+        if await self._has_come(self._beginning):
             for shares, positions in self.run.course.together().items():
                 self.run.add(shares, positions)
             await self._read()
-        over = not self.run.course.together()
+        over = not self.run.course.together() and await self._has_come(self.settled)
         last = self._progress((State.FAILED if self._wrong() else State.DONE) if over else State.RUNNING)
         _log.info("replay", replay=last.id, state=last.state.value, events=last.events, deliveries=last.deliveries)
         return await self._told_last(last) and over
@@ -62,9 +70,13 @@ class Job:
         reasons = [reader.waiting for reader in readers if reader.waiting is not None]
         return reasons[0] if reasons and len(reasons) == len(readers) else self._waiting
 
-    async def _may_begin(self) -> bool:
+    async def _beginning(self) -> str | None:
+        return _NOT_YET if self.run.parts.readers >= MOST_READERS else await self.ready()
+
+    async def _has_come(self, what: Ready) -> bool:
+        """Wait for it, and say so; False if the replay is to stop."""
         while self.run.going:
-            self._waiting = _NOT_YET if self.run.parts.readers >= MOST_READERS else await self._unready()
+            self._waiting = await self._lacking(what)
             if self._waiting is None:
                 return True
             self._tell_in_time()
@@ -77,9 +89,10 @@ class Job:
             await asyncio.sleep(LOOK_S)
             self.run.work.goes_on()
 
-    async def _unready(self) -> str | None:
+    @staticmethod
+    async def _lacking(what: Ready) -> str | None:
         try:
-            return await self.ready()
+            return await what()
         except Unreachable as error:
             return str(error)
 

@@ -28,7 +28,7 @@ class _Read(NamedTuple):
 
 
 class CancelledReplays:
-    """Which deliveries of replays are not to be sent any more.
+    """Which deliveries of replays, and of orders over dead letters, are not to be sent any more.
 
     An order is decoded once for each of its records. One that cannot be read cancels nothing, and is told.
     """
@@ -38,7 +38,7 @@ class CancelledReplays:
         self._read: dict[str, _Read] = {}
 
     def __call__(self, replay: str, round_: str) -> bool:
-        """Whether this round of a delivery of the replay was cancelled with it.
+        """Whether this round of a delivery of the replay, or of the order, was cancelled with it.
 
         A round that was begun after the cancelling is somebody's own order to send the delivery.
         """

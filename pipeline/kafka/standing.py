@@ -93,24 +93,41 @@ class Backlog:
 
 
 @dataclass(slots=True)
-class Recorded:
-    """Whether the delivery log has what these topics held when somebody first asked: once it has, it always has.
-
-    The recorder's group is committed when the log has taken its records in.
-    """
+class _Passed:
+    """Whether a group has done with what these topics held when somebody first asked: once it has, it always has."""
 
     settings: Settings
     ends: Ends
+    group: str
     topics: tuple[str, ...]
     _wanted: dict[Partition, int] | None = None
 
-    async def __call__(self) -> str | None:
-        """What is missing; None when it is all there. Raises `Unreachable`."""
+    async def missing(self) -> int:
+        """How many records it has not done with. Raises `Unreachable`."""
         if self._wanted is None:
             self._wanted = await asyncio.to_thread(self.ends, self.topics)
         if not self._wanted:
-            return None
-        held = await asyncio.to_thread(committed, self.settings, _RECORDER, list(self._wanted))
+            return 0
+        held = await asyncio.to_thread(committed, self.settings, self.group, list(self._wanted))
         self._wanted = {place: end for place, end in self._wanted.items() if held.get(place, 0) < end}
-        missing = sum(end - held.get(place, 0) for place, end in self._wanted.items())
-        return f"the delivery log lacks the last {missing} records: the recorder is at them" if missing else None
+        return sum(end - held.get(place, 0) for place, end in self._wanted.items())
+
+
+class Recorded:
+    """Whether the delivery log has what was written to these topics before somebody first asked.
+
+    What replays have written counts too: the log sees it only when the delay role has let it in, so that comes first.
+    The recorder's group is committed when the log has taken its records in.
+    """
+
+    def __init__(self, settings: Settings, ends: Ends, topics: tuple[str, ...]) -> None:
+        self._let_in = _Passed(settings, ends, DELAY_GROUP, (DELIVERIES_REPLAY,))
+        self._taken_in = _Passed(settings, ends, _RECORDER, topics)
+
+    async def __call__(self) -> str | None:
+        """What is missing; None when it is all there. Raises `Unreachable`."""
+        if missing := await self._let_in.missing():
+            return f"{missing} deliveries of replays wait until the delay role lets them in"
+        if missing := await self._taken_in.missing():
+            return f"the delivery log lacks the last {missing} records: the recorder is at them"
+        return None

@@ -14,21 +14,23 @@ LIMIT = 4 * 1024 * 1024 - 512
 
 So whatever is read can be written again.
 """
-_KEY_BYTES, _ROUND_BYTES = 256, 128
+_KEY_BYTES, _NAME_BYTES = 256, 128
 
 FIRST: Headers = (("round", b""), ("hop", b"0"), ("wait-ms", b"0"), ("slot-ms", b"0"))
 """A delivery as the router writes it."""
 
 
 def to_headers(carriage: Carriage) -> Headers:
-    """Numbers in decimal; `stands-for` only where it stands for a hop."""
-    headers = (
+    """Numbers in decimal; `stands-for` only where it stands for a hop, `order` only where one has begun the round."""
+    headers: Headers = (
         ("round", carriage.round.encode()),
         ("hop", b"%d" % carriage.hop),
         ("wait-ms", b"%d" % carriage.wait_ms),
         ("slot-ms", b"%d" % carriage.slot_ms),
     )
-    return headers if carriage.stands_for is None else (*headers, ("stands-for", b"%d" % carriage.stands_for))
+    if carriage.stands_for is not None:
+        headers = (*headers, ("stands-for", b"%d" % carriage.stands_for))
+    return headers if carriage.order is None else (*headers, ("order", carriage.order.encode()))
 
 
 def carried(record: Record) -> Carriage:
@@ -48,22 +50,23 @@ def of_headers(headers: Headers) -> Carriage:
     if headers == FIRST:
         return _FIRST
     held = dict(headers)
-    stands_for = held.get("stands-for")
+    stands_for, order = held.get("stands-for"), held.get("order")
     try:
         return Carriage(
-            _round(held.get("round", b"")),
+            _name("round", held.get("round", b"")),
             _number(held.get("hop", b"0"), 9),
             _number(held.get("wait-ms", b"0"), 10),
             _number(held.get("slot-ms", b"0"), 15),
             None if stands_for is None else _number(stands_for, 9),
+            None if order is None else _name("order", order),
         )
     except ValueError as error:
         raise Undecodable(Reason.FRAMING, f"a header of the delivery cannot be read: {error}") from error
 
 
-def _round(text: bytes) -> str:
-    if len(text) > _ROUND_BYTES:
-        raise ValueError(f"the round has {len(text)} bytes")
+def _name(what: str, text: bytes) -> str:
+    if len(text) > _NAME_BYTES:
+        raise ValueError(f"the {what} has {len(text)} bytes")
     return text.decode()
 
 

@@ -94,6 +94,7 @@ class Projection:
             seen.origin.partition,
             seen.origin.offset,
             seen.origin.subscriptions_offset,
+            carriage.order,
         )
 
     def _dead(self, record: Record) -> DeadSeen:

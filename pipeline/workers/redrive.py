@@ -14,9 +14,9 @@ from pipeline.flow.deliver import Carriage, Delivery
 from pipeline.flow.event import Event
 from pipeline.flow.history import DeadSeen
 from pipeline.flow.replay import Replay
-from pipeline.flow.rounds import RANDOM_BYTES, fresh_round
+from pipeline.flow.rounds import FIRST, RANDOM_BYTES, fresh_round
 from pipeline.ports import Clock, Codec, Outgoing, Record, Subscribers
-from pipeline.workers.carriage import to_headers
+from pipeline.workers.carriage import Headers, to_headers
 from pipeline.workers.dead import TOPIC as DEAD_LETTERS
 from pipeline.workers.dead import Undertaker, record_in, round_of, written
 from pipeline.workers.router import TOPIC, Router
@@ -72,7 +72,8 @@ class Redrive:
     A delivery that the letter holds, or that its record is, goes again with its id from attempt 1 in the round given.
     An event that could not be routed is routed anew, to those webhooks that want it now and have no delivery of it; a
     delivery made so is its first, in the first round, so that a repeat is known as one. `closed` says why nothing would
-    be sent to a webhook (`tenant/webhook`) now; None if something would.
+    be sent to a webhook (`tenant/webhook`) now; None if something would. Deliveries carry the id of the `order` that
+    they come of, if it is one over many letters: they end with it if it is cancelled.
     """
 
     codec: Codec
@@ -81,6 +82,7 @@ class Redrive:
     clock: Clock
     topic: str = TOPIC
     closed: Callable[[str], str | None] = lambda _path: None
+    order: str | None = None
 
     async def __call__(self, letter: DeadLetter, round_: str) -> Redriven | Unredrivable:
         """Raises `Unreachable`, and nothing for a letter that is bad."""
@@ -104,8 +106,11 @@ class Redrive:
     def _sent(self, delivery: Delivery, round_: str, letter: Outgoing | None = None) -> Redriven | Unredrivable:
         if (reason := self.closed(delivery.path)) is not None:
             return Unredrivable(reason)
-        value = self.codec.encode_delivery(replace(delivery, attempt=1))
-        return Redriven((Outgoing(self.topic, delivery.path.encode(), value, to_headers(Carriage(round_))),), letter)
+        value, headers = self.codec.encode_delivery(replace(delivery, attempt=1)), self._headers(round_)
+        return Redriven((Outgoing(self.topic, delivery.path.encode(), value, headers),), letter)
+
+    def _headers(self, round_: str) -> Headers:
+        return to_headers(Carriage(round_, order=self.order))
 
     def _decoded(self, letter: DeadLetter, record: Record, round_: str) -> Redriven | Unredrivable:
         """Its schema may be known by now. The letter is written anew with the delivery, so that the log knows of it."""
@@ -125,13 +130,19 @@ class Redrive:
         router = Router(self.codec, self.subscribers, Undertaker(self.codec, self.clock), self.topic)
         made = router.route(record, event)
         left = {(dead := self.codec.dead_letter(out.value)).id: dead for out in made if out.topic == DEAD_LETTERS}
-        routed = [out for out in made if out.topic != DEAD_LETTERS]
+        routed = [replace(out, headers=self._headers(FIRST)) for out in made if out.topic != DEAD_LETTERS]
+        still = left.get(letter.id) or next(iter(left.values()), None)
         if fresh := await self._fresh(record, event, routed):
-            still = left.get(letter.id) or next(iter(left.values()), None)
-            return Redriven(tuple(fresh), written(still or replace(letter, redriven_ms=self.clock()), self.codec))
-        for dead in left.values():
-            return Unredrivable(dead.detail)
+            return Redriven(tuple(fresh), written(self._stands(letter, still), self.codec))
+        if still is not None:
+            return Unredrivable(still.detail)
         return Unredrivable(_ALL_HAVE_IT if routed else _UNWANTED)
+
+    def _stands(self, letter: DeadLetter, still: DeadLetter | None) -> DeadLetter:
+        """Done with; or it waits on, for those who still cannot get the event: the same letter, in the words of now."""
+        if still is None:
+            return replace(letter, redriven_ms=self.clock())
+        return replace(letter, reason=still.reason, detail=still.detail)
 
     async def _fresh(self, record: Record, event: Event, routed: Sequence[Outgoing]) -> list[Outgoing]:
         """Those that their webhooks lack: neither this delivery nor one of a replay of this very record is there."""

@@ -36,7 +36,8 @@ class Sender:
 
     `random` gives a number in [0, 1); `on_attempt` is told of every attempt; `catch_up` reads what other processes may
     have written to that partition of `attempts` since it was taken over; `cancelled` says of a delivery's id and round
-    whether somebody has stopped it, `replay_cancelled` of a replay's id and a round whether it went with the replay.
+    whether somebody has stopped it, `replay_cancelled` of the id of a replay, or of an order over dead letters, and a
+    round whether it went with that.
     `took_up` is told of every record before anything is done with it.
     """
 
@@ -120,8 +121,12 @@ class Sender:
         copy.work.release()
 
     def _stopped(self, copy: Copy) -> bool:
-        replay = copy.delivery.replay
-        return self.cancelled(*copy.round) or (replay is not None and self.replay_cancelled(replay, copy.round[1]))
+        replay, order, round_ = copy.delivery.replay, copy.carriage.order, copy.round[1]
+        return (
+            self.cancelled(*copy.round)
+            or (replay is not None and self.replay_cancelled(replay, round_))
+            or (order is not None and self.replay_cancelled(order, round_))
+        )
 
     async def _turn_of(self, copy: Copy, endpoint: Endpoint) -> float:
         """0 when the delivery may go now, perhaps after a wait in memory; else its slot on the ladder."""

@@ -322,6 +322,14 @@ async def test_a_set_is_an_order(dead: Dead) -> None:
     assert (audit.action, audit.target) == ("redriveDeadLetters", made["id"])
 
 
+async def test_a_set_that_retention_has_taken_is_no_order(dead: Dead) -> None:
+    """The log knows of letters that Kafka does not have any more: an order of nothing would be done at once."""
+    await dead.delivery()
+    dead.parts.records.trim(DEAD_LETTERS)
+    assert "retention has taken them" in (await dead.api.post(f"{LETTERS}/redrive", {}, 409))["detail"]
+    assert not dead.parts.view.records[REPLAYS]
+
+
 async def test_a_letter_is_in_one_redrive_at_a_time(dead: Dead) -> None:
     """While an order may be at it, neither another order nor a redrive by hand gets it; then both do."""
     _, letter = await dead.delivery()
@@ -331,6 +339,34 @@ async def test_a_letter_is_in_one_redrive_at_a_time(dead: Dead) -> None:
     assert made["id"] in (await dead.api.post(f"{LETTERS}/redrive", {}, 409))["detail"]
     await dead.api.post(f"/v1/replays/{made['id']}/cancel", None, 202)
     await dead.api.post(f"{LETTERS}/{letter.id}/redrive", None, 202)
+
+
+async def test_a_delivery_is_not_redelivered_while_an_order_is_at_its_letter(dead: Dead) -> None:
+    """It would go twice: by hand and with the order. One that the order does not mean goes."""
+    held, _ = await dead.delivery()
+    await dead.log.attempt(held, "failed")
+    other, _ = await dead.delivery("e2", Reason.EXHAUSTED)
+    await dead.log.attempt(other, "failed")
+    made = await dead.api.post(f"{LETTERS}/redrive", {"reason": "gone"}, 202)
+    path = "/v1/tenants/acme/deliveries"
+    assert made["id"] in (await dead.api.post(f"{path}/{held.id}/redeliver", None, 409))["detail"]
+    await dead.api.post(f"{path}/{other.id}/redeliver", None, 202)
+    await dead.api.post(f"/v1/replays/{made['id']}/cancel", None, 202)
+    await dead.api.post(f"{path}/{held.id}/redeliver", None, 202)
+    assert dead.sent() == [other, held]
+
+
+async def test_a_letter_whose_delivery_was_only_skipped_waits_again(dead: Dead) -> None:
+    """Its webhook was switched off meanwhile, or somebody has cancelled it: nothing came, so it can go once more."""
+    held, letter = await dead.delivery()
+    for number in range(2):
+        round_ = (await dead.api.post(f"{LETTERS}/{letter.id}/redrive", None, 202))["round"]
+        await dead.recorded()
+        assert await dead.state(letter) == "under_way"
+        await dead.log.attempt(held, "cancelled", round_)
+        assert await dead.state(letter) == "waiting"
+        assert len(dead.sent()) == number + 1
+    assert (await dead.api.post(f"{LETTERS}/redrive", {"dry_run": True}, 200))["letters"] == 1
 
 
 @pytest.mark.parametrize(

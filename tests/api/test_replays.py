@@ -214,6 +214,28 @@ async def test_what_is_wrong_is_said_with_what_would_work(log: Logged, body: Any
     assert not log.parts.view.records[REPLAYS]
 
 
+@pytest.mark.parametrize("end", [{"from": "0001-01-01T00:00:00+01:00"}, {"to": "9999-12-31T23:59:59-01:00"}])
+async def test_a_time_that_cannot_be_written_is_refused(log: Logged, end: Any) -> None:
+    """In UTC it lies outside of the years that there are: an order with it could not be shown, nor any list with it."""
+    assert list(faults(await start(log, 422, **end))) == [f"/{next(iter(end))}"]
+    assert faults(await log.api.post("/v1/dead-letters/redrive", end, 422)) == {f"/{next(iter(end))}": "time"}
+    path = f"/v1/tenants/acme/webhooks/{log.webhook}/recover"
+    assert faults(await log.api.post(path, {"since": next(iter(end.values()))}, 422)) == {"/since": "time"}
+    assert (await log.api.get(REPLAY))["items"] == []
+    last = await start(log, to="9999-12-31T23:59:59.9999999Z")
+    assert last["to"].startswith("9999-12-31T23:59:59.99")
+
+
+async def test_a_producers_time_may_be_any(log: Logged) -> None:
+    """What a record says of its time is told, also where no calendar has it: in a plan, and in a refusal."""
+    held = log.parts.records.held[EVENTS]
+    last = held.pop()
+    assert last is not None
+    held.append(replace(last, timestamp_ms=2**60))
+    assert (await start(log, 200, dry_run=True))["newest_at"] == f"@{2**60}"
+    assert f"@{2**60}" in (await start(log, 422, to="2026-01-01T00:30:00.001Z"))["detail"]
+
+
 async def test_a_type_of_a_closed_catalogue_is_named(api: Api) -> None:
     """What there is to choose from is told; for every tenant any product's type will do."""
     await api.tenant("inspectorio", "closed")
@@ -293,6 +315,13 @@ async def test_a_removed_tenant_ends_its_replays(log: Logged) -> None:
     held = order(log, running["id"])
     assert (held.ordered, held.target_url) == (Ordered.CANCELLED, None)
     assert not log.parts.view.records[SUBSCRIPTIONS]
+
+
+async def test_an_endpoint_that_went_before_its_tenant_is_not_counted(log: Logged) -> None:
+    """A cancelled replay's endpoint is gone: webhooks that went with the tenant are those that were there."""
+    said = await start(log, target={"url": URL})
+    await log.api.post(f"{REPLAY}/{said['id']}/cancel", status=202)
+    assert (await log.api.ask("DELETE", "/v1/tenants/acme"))["webhooks"] == 1
 
 
 async def test_pause_resume_cancel(log: Logged) -> None:

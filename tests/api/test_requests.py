@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -17,7 +18,7 @@ from pipeline.api.roles import INCLUDES
 from pipeline.api.transport import MAX_BODY, MAX_HELD
 from pipeline.errors import SettingsError
 from pipeline.flow.access import Role
-from pipeline.kafka.topics import SUBSCRIPTIONS, TENANTS
+from pipeline.kafka.topics import REPLAYS, SUBSCRIPTIONS, TENANTS
 from tests.api.conftest import URL, Api, faults
 from tests.api.parts import Parts, memory_parts
 from tests.prepared import ADMIN_KEY
@@ -156,6 +157,35 @@ async def test_a_fault_of_ours_tells_no_secret(caplog: pytest.LogCaptureFixture)
     assert "canary-2" not in answer.text + caplog.text
 
 
+@pytest.mark.parametrize("operation", OPERATIONS, ids=lambda operation: operation.id)
+async def test_a_parameter_that_is_not_known_is_refused(api: Api, operation: Any) -> None:
+    """422 names each, and what there is: who writes one believes that it counts. Nothing is done."""
+    await api.tenant()
+    path = re.sub(r"{tenant}", "acme", operation.path)
+    answer = await api.client.request(operation.method, f"{path}?no_such=1&no_such=2&other/one", content=b"{}")
+    assert answer.status_code == 422
+    assert faults(answer.json()) == {"/no_such": "unknown", "/other~1one": "unknown"}
+
+
+async def test_parameters_are_told_apart_by_operation(api: Api, parts: Parts) -> None:
+    """What a list takes is named; a replay is not begun by one who has asked for a dry run in the wrong place."""
+    known = (await api.get("/v1/replays?page=2", 422))["detail"]
+    assert all(name in known for name in ("limit", "cursor", "tenant"))
+    webhooks = await api.tenant()
+    await api.get("/v1/replays?limit=2&tenant=acme")
+    await api.post(f"{webhooks}/wh_1/recover?dry_run=true", {"since": "2026-01-01T00:00:00Z"}, 422)
+    await api.post("/v1/replays?dry_run=true", {"from": "2026-01-01T00:00:00Z"}, 422)
+    assert not parts.view.records[REPLAYS]
+
+
+async def test_whose_key_does_not_reach_so_far_is_not_told_of_parameters(api: Api) -> None:
+    """403 and 404 come first."""
+    await api.tenant()
+    viewer = api.using((await api.post("/v1/keys", {"role": "viewer", "tenant": "acme"}))["key"])
+    await viewer.get("/v1/replays?no_such=1", 403)
+    await viewer.get("/v1/tenants/other?no_such=1", 404)
+
+
 async def test_health_needs_no_key(parts: Parts) -> None:
     """Probes and scrapes come without a key; readiness says why not."""
     transport = httpx.ASGITransport(create_app(parts.deps))
@@ -185,7 +215,7 @@ async def test_the_openapi_document_is_whole(api: Api) -> None:
     for operation in OPERATIONS:
         least, statuses = found[operation.id]
         assert least == operation.least
-        assert {str(operation.status), "401", "403", *map(str, operation.refusals)} <= statuses
+        assert {str(operation.status), "401", "403", "422", *map(str, operation.refusals)} <= statuses
     schemas = document["components"]["schemas"]
     assert _references(document) <= {f"#/components/schemas/{name}" for name in schemas}
     assert document["components"]["securitySchemes"]["key"] == {"type": "http", "scheme": "bearer"}

@@ -95,6 +95,9 @@ def test_one_is_redriven_or_discarded(api: Command, dead: Dead) -> None:
     held, letter = dead.letter()
     assert api("dead-letters", "redrive", letter, "-o", "json").json["deliveries"] == [held.id]
     assert "already" in api.refused("dead-letters", "redrive", letter)
+    _, other = dead.letter()
+    assert "redriven at once" in api.refused("dead-letters", "redrive", other, "--dry-run")
+    assert api("dead-letters", "show", other, "-o", "json").json["state"] == "waiting"
     letters = [dead.letter()[1] for _ in range(2)]
     assert api("dead-letters", "discard", *letters).err.count("is discarded") == 2
     assert "discarded" in api.refused("dead-letters", "redrive", letters[0])

@@ -176,6 +176,7 @@ class World:
     hangs: bool = False
     known: dict[str, dict[str, tuple[Status, ...]]] = field(default_factory=dict)
     lacking: list[str] = field(default_factory=list)
+    unsettled: list[str] = field(default_factory=list)
     trouble: list[str] = field(default_factory=list)
     faults: list[BaseException] = field(default_factory=list)
     readers: list[Sequence[Span]] = field(default_factory=list)
@@ -278,11 +279,15 @@ class World:
     def _job(self, order: Replay, progress: Progress | None, work: Work) -> Job:
         course = Course.of(order, progress, len(order.webhooks) or len(self.webhooks), NOW_MS)
         run = Run(course, work, self.parts, self._opened, partial(self._making, course))
-        self._made.append(job := Job(run, CODEC, lambda: NOW_MS, self._ready, progress.error if progress else None))
+        error = progress.error if progress else None
+        self._made.append(job := Job(run, CODEC, lambda: NOW_MS, self._ready, error, self._settled))
         return job
 
     async def _ready(self) -> str | None:
         return self.lacking.pop() if self.lacking else None
+
+    async def _settled(self) -> str | None:
+        return self.unsettled[-1] if self.unsettled else None
 
     @asynccontextmanager
     async def _opened(self, spans: Sequence[Span]) -> Any:

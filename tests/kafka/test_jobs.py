@@ -222,6 +222,32 @@ async def test_nothing_is_judged_before_the_log_is_new_enough() -> None:
     assert not world.lacking
 
 
+async def test_it_is_not_over_before_what_it_wrote_is_settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All has been written: it says what it still waits for, another process too; a cancelling ends that at once."""
+    monkeypatch.setattr(job, "_TELL_S", 0.0)
+    monkeypatch.setattr(job, "_AGAIN_S", 0.01)
+    world = World(window(), unsettled=["20 deliveries wait"])
+    await world.give(ORDER)
+    await world.until(lambda: world.waiting == "20 deliveries wait")
+    assert (world.progress.state, world.progress.deliveries, world.offsets.floor) == (State.RUNNING, 20, 0)
+    await world.kill()
+    await world.give(ORDER)
+    await world.until(lambda: bool(world.doing.tasks) and world.waiting == "20 deliveries wait")
+    world.unsettled.clear()
+    await world.ended()
+    assert (world.progress.state, len(world.sent), world.offsets.floor) == (State.DONE, 20, 1)
+
+
+async def test_what_waits_to_be_settled_is_cancelled() -> None:
+    """Nobody waits for an order that somebody has cancelled."""
+    world = World(window(), unsettled=["20 deliveries wait"])
+    await world.give(ORDER)
+    await world.until(lambda: len(world.sent) == 20)
+    await world.give(ordered(Ordered.CANCELLED))
+    await world.ended()
+    assert (world.progress.state, world.offsets.floor) == (State.CANCELLED, 2)
+
+
 @pytest.mark.parametrize(
     ("outcome", "expected"),
     [(Outcome.NEVER_ROUTED, {2, 3}), (Outcome.MISSED, {1, 2, 3}), (Outcome.ALL, {0, 1, 2, 3})],

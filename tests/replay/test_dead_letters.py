@@ -80,6 +80,7 @@ def test_a_filtered_set_is_redriven(system: System) -> None:
     answer = owner._ask("POST", f"{DEAD}/redrive", wanted)
     shown = Replay(owner, answer["id"], answer).until("done")
     assert (shown["source"], shown["progress"]["deliveries"]) == ("dead_letters", len(rest))
+    eventually(lambda: sum(owner._ask("GET", f"/v1/replays/{answer['id']}")["statuses"].values()) == len(rest))
     hook.endpoint.until(len(rest))
     eventually(lambda: len(_letters(hook, state="redriven")) == len(rest))
     assert hook.endpoint.came() == once([letter["event"] for letter in rest])

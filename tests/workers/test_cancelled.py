@@ -7,6 +7,7 @@ from dataclasses import replace
 import pytest
 
 from pipeline.flow.deliver import Carriage, Skipped, Verdict
+from pipeline.workers.carriage import of_headers
 from tests.workers.parts import DELIVERY, Handle, Sending, answer, delivered, sending
 
 
@@ -77,3 +78,24 @@ async def test_a_replay_cancelled_while_its_delivery_waits_for_its_turn_is_not_s
     await flow(delivered(replace(DELIVERY, replay="rpl_1")))
     assert [one.verdict for one in flow.publisher.attempts] == [Verdict.SKIPPED]
     assert flow.endpoint.requests == []
+
+
+@pytest.mark.replay
+async def test_what_a_cancelled_redrive_has_written_is_skipped() -> None:
+    """An order over dead letters is known by the record's headers: the delivery is no replay's."""
+    flow, handle = _of_cancelled(sending(answer(200)), ("rpl_1", "r1")), Handle()
+    await flow(delivered(carriage=Carriage("r1", order="rpl_1")), handle)
+    await flow(delivered(replace(DELIVERY, id="msg_2"), Carriage("r1", order="rpl_2"), offset=6))
+    await flow(delivered(replace(DELIVERY, id="msg_3"), Carriage("r1"), offset=7))
+    verdicts = {one.delivery: one.verdict for one in flow.publisher.attempts}
+    assert verdicts == {"msg_1": Verdict.SKIPPED, "msg_2": Verdict.DELIVERED, "msg_3": Verdict.DELIVERED}
+    assert handle.released
+
+
+@pytest.mark.replay
+async def test_a_redrive_is_known_on_the_ladder_too() -> None:
+    """What waits for its next attempt carries the order, so that a later cancelling stops it."""
+    flow = sending(answer(500))
+    await flow(delivered(carriage=Carriage("r1", order="rpl_1")))
+    (later,) = [out for out in flow.publisher.written if out.topic.startswith("retry-")]
+    assert of_headers(later.headers).order == "rpl_1"

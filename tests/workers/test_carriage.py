@@ -13,19 +13,26 @@ HOPS = st.integers(0, 10**9 - 1)
 
 @given(
     st.builds(
-        Carriage, st.text(max_size=30), HOPS, st.integers(0, 10**10 - 1), st.integers(0, 10**14), st.none() | HOPS
+        Carriage,
+        st.text(max_size=30),
+        HOPS,
+        st.integers(0, 10**10 - 1),
+        st.integers(0, 10**14),
+        st.none() | HOPS,
+        st.none() | st.text(max_size=30),
     )
 )
 def test_what_is_written_is_read(carriage: Carriage) -> None:
-    """Round, hop, wait, slot and the hop it stands for come back from the headers as they went in."""
+    """Round, hop, wait, slot, the hop it stands for and the order come back from the headers as they went in."""
     assert of_headers(to_headers(carriage)) == carriage
 
 
 def test_the_names_are_the_contract_s() -> None:
-    """The headers are `round`, `hop`, `wait-ms` and `slot-ms`, numbers in decimal; a carrier has `stands-for`."""
+    """`round`, `hop`, `wait-ms` and `slot-ms`, numbers in decimal; a carrier has `stands-for`, a redrive's `order`."""
     written = (("round", b"r1"), ("hop", b"2"), ("wait-ms", b"5000"), ("slot-ms", b"1767225600000"))
     assert to_headers(Carriage("r1", 2, 5_000, 1_767_225_600_000)) == written
     assert to_headers(Carriage("r1", 2, 5_000, 1_767_225_600_000, 1)) == (*written, ("stands-for", b"1"))
+    assert to_headers(Carriage("r1", 2, 5_000, 1_767_225_600_000, order="rpl_1")) == (*written, ("order", b"rpl_1"))
 
 
 def test_a_first_writing() -> None:
@@ -58,6 +65,8 @@ def test_headers_of_others_are_ignored() -> None:
         ("slot-ms", b"9" * 20),
         ("round", b"\xff"),
         ("round", b"x" * 129),
+        ("order", b"\xff"),
+        ("order", b"x" * 129),
         ("wait-ms", b"9" * 11),
     ],
 )

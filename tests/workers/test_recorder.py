@@ -13,6 +13,7 @@ from pipeline.flow.deliver import Answers, Attempt, Carriage, Done, Verdict
 from pipeline.flow.event import Event
 from pipeline.flow.history import AttemptSeen, AuditSeen, DeadSeen, DeliverySeen, EventSeen
 from pipeline.ports import UNREADABLE, Record
+from pipeline.workers.carriage import to_headers
 from pipeline.workers.recorder import Projection
 from tests.workers.parts import CODEC, DELIVERY, NOW_MS, UNDERTAKER, delivered, read
 
@@ -68,7 +69,10 @@ def test_a_delivery_is_placed_and_tells_where_it_comes_from() -> None:
     seen = DeliverySeen(
         *("acme", "msg_1", "r2", "wh_1", "evt-1", "order.paid", NOW_MS, *PLACE, NOW_MS, 2, "rp_1", 2, 7, 11)
     )
-    assert project(delivered(replace(DELIVERY, attempt=2, replay="rp_1"), Carriage("r2", 3))) == seen
+    record = delivered(replace(DELIVERY, attempt=2, replay="rp_1"), Carriage("r2", 3))
+    assert project(record) == seen
+    of_order = replace(record, headers=to_headers(Carriage("r2", 3, order="rpl_9")))
+    assert project(of_order) == replace(seen, order="rpl_9")
 
 
 def test_an_attempt_is_held_whole() -> None:

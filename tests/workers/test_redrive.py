@@ -141,6 +141,15 @@ async def test_a_delivery_that_could_not_arrive_goes_again(reason: Reason) -> No
     assert of_headers(out.headers) == Carriage(ROUND)
 
 
+async def test_an_order_over_many_is_named_by_what_it_sends() -> None:
+    """Deliveries that go again and those of events routed anew: so they are counted, and end with its cancelling."""
+    (routable,) = letters(routed(produced(), Tenants({})))
+    for letter, round_ in ((await dead_of(answer(410)), ROUND), (routable, "")):
+        made = await Redrive(CODEC, Tenants(), Was(), lambda: NOW_MS, order="rpl_1")(letter, ROUND)
+        assert isinstance(made, Redriven)
+        assert {out.headers for out in made.deliveries} == {to_headers(Carriage(round_, order="rpl_1"))}
+
+
 async def test_nothing_is_sent_to_a_webhook_that_is_closed() -> None:
     """A delivery that would only be skipped stays in its letter, and why is said."""
     letter = await dead_of(answer(410))
@@ -239,6 +248,15 @@ async def test_webhooks_that_still_cannot_be_judged_keep_the_letter() -> None:
     assert (stands(made).id, stands(made).redriven_ms) == (letter.id, None)
     assert "wh_2" in stands(made).detail
     assert "wh_1" not in stands(made).detail
+
+
+async def test_what_is_wrong_by_now_is_said_by_the_same_letter() -> None:
+    """Its tenant is there, but one webhook cannot be judged: there is one letter still, of that reason, of its time."""
+    (letter,) = letters(routed(produced(), Tenants({})))
+    made = await redriven(letter, tenants=Tenants(contents={"wh_2": Content(compiled("a ="))}))
+    assert [out.key for out in made.deliveries] == [b"acme/wh_1"]
+    assert stands(made) == replace(letter, reason=Reason.UNDECODABLE, detail=stands(made).detail)
+    assert "wh_2" in stands(made).detail
 
 
 @pytest.mark.parametrize("replayed", [False, True])

@@ -23,12 +23,11 @@ from pipeline.api.log.letters import (
     letter_out,
     require_theirs,
 )
-from pipeline.api.log.sending import hand_over, may_be_sent, require_active
+from pipeline.api.log.sending import hand_over, may_be_sent, refuse_ordered, require_active
 from pipeline.api.problems import Refusal
 from pipeline.api.roles import Principal
 from pipeline.errors import Undecodable, Unreachable
 from pipeline.flow.deadletter import DeadLetter, LetterState
-from pipeline.flow.replay import Source
 from pipeline.flow.rounds import RANDOM_BYTES, fresh_round
 from pipeline.kafka.changes import Forgotten
 from pipeline.kafka.topics import CANCELS, DEAD_LETTERS
@@ -37,7 +36,7 @@ from pipeline.store.log import DeadRow, DeliveryRow, Group
 from pipeline.store.past import FlowPast
 from pipeline.workers.carriage import of_headers
 from pipeline.workers.dead import round_of
-from pipeline.workers.redrive import Redrive, Unredrivable, wanted
+from pipeline.workers.redrive import Redrive, Unredrivable
 
 Ident = Annotated[str, Path(max_length=64, pattern=r"^[A-Za-z0-9_-]*$", description="The dead letter's id.")]
 
@@ -100,6 +99,7 @@ async def redrive(letter: Ident, who: PrincipalOf, deps: DepsOf) -> RedrivenLett
             raise Refusal(HTTPStatus.CONFLICT, f"The dead letter cannot be redriven: {made.reason}.")
         rounds = [_round(deps, logged, out) for out in made.deliveries]
         ids = [delivery for delivery, _ in rounds]
+        refuse_ordered(deps, row)  # once more: reading the letter took a while
         forgotten = [Forgotten(CANCELS, one) for one in ids if deps.cancels.of(one) is not None]
         await deps.write(who, row.seen.tenant, letter, *forgotten, detail=_named(ids))
         await hand_over(deps, rounds, made.deliveries)
@@ -143,10 +143,7 @@ def _require_open(deps: Deps, row: DeadRow) -> None:
     """Raise `Refusal` (409) for a letter that is discarded, or that an order may be at."""
     if _discarded(deps, row):
         raise Refusal(HTTPStatus.CONFLICT, _DISCARDED)
-    for order in deps.replays.of(None):
-        of_letters = order.source is Source.DEAD_LETTERS and not deps.replays.is_over(order)
-        if of_letters and wanted(order, row.seen, row.state):
-            raise Refusal(HTTPStatus.CONFLICT, f"Replay {order.id} is redriving it: wait until that has ended.")
+    refuse_ordered(deps, row)
 
 
 def _discarded(deps: Deps, row: DeadRow) -> bool:

@@ -12,7 +12,15 @@ from pipeline.api.auth import PrincipalOf
 from pipeline.api.deps import Deps, DepsOf
 from pipeline.api.lists import ListOf, WindowOf, cursor, written_time
 from pipeline.api.log.narrowing import DeliveryFilterOf
-from pipeline.api.log.sending import BODY_GONE, hand_over, in_fresh_round, may_be_sent, recorded, require_active
+from pipeline.api.log.sending import (
+    BODY_GONE,
+    hand_over,
+    in_fresh_round,
+    may_be_sent,
+    recorded,
+    require_active,
+    require_unordered,
+)
 from pipeline.api.log.shown import DeliveryDetail, DeliveryOut, delivery_detail, delivery_out
 from pipeline.api.problems import Refusal, not_found
 from pipeline.errors import Unreachable
@@ -64,7 +72,8 @@ async def show(tenant: str, delivery: Ident, deps: DepsOf) -> DeliveryDetail:
 async def redeliver(tenant: str, delivery: Ident, who: PrincipalOf, deps: DepsOf) -> Redelivered:
     """Send a delivery again that has ended: the same id and the same bytes, from its first attempt on.
 
-    409 while it has not ended, while its webhook is not active, and when retention has taken its body.
+    409 while it has not ended or an order is redriving its dead letter, while its webhook is not active, and when
+    retention has taken its body.
     """
     async with deps.issued.hold(delivery):
         row = await _row(deps, tenant, delivery)
@@ -73,6 +82,7 @@ async def redeliver(tenant: str, delivery: Ident, who: PrincipalOf, deps: DepsOf
         held = await _of(deps, row)
         if held is None:
             raise Refusal(HTTPStatus.CONFLICT, BODY_GONE)
+        await require_unordered(deps, tenant, delivery)
         round_, record = in_fresh_round(deps, row, held)
         forgotten = [Forgotten(CANCELS, delivery)] if deps.cancels.of(delivery) is not None else []
         await deps.write(who, tenant, delivery, *forgotten)

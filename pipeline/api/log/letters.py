@@ -28,8 +28,8 @@ class LetterOut(BaseModel):
     reason: Reason
     detail: str = Field(description="What was wrong, in words.", examples=["attempt 8 ended with verdict timeout"])
     state: LetterState = Field(
-        description="waiting; under_way (its delivery goes again); redriven (that has ended, however, or its event has "
-        "been routed); discarded."
+        description="waiting (also again, where its delivery was cancelled or skipped); under_way (its delivery goes "
+        "again); redriven (that has arrived, or failed in its turn, or its event has been routed); discarded."
     )
     tenant: str | None = Field(description="Null where the record does not say whose it is.")
     webhook: str | None

@@ -26,6 +26,7 @@ from pipeline.store.log import DeadFilter, Group
 
 _SLACK_MS = 60_000
 """A letter says when it was made; its record's time is a little later, or earlier where clocks differ."""
+_GONE = "The letters themselves are gone: retention has taken them."
 _When = Annotated[str, StringConstraints(max_length=64)]
 
 
@@ -113,9 +114,11 @@ async def _plan(deps: Deps, wanted: DeadFilter, rate: float) -> RedrivePlan:
 
 
 async def _order(deps: Deps, wanted: DeadFilter, rate: float | None) -> Replay:
-    """Its window is where such letters may lie now. Raises `Unreachable`."""
+    """Its window is where such letters may lie now. Raises `Refusal` (409) for none of it, and `Unreachable`."""
     since_ms = None if wanted.from_ms is None else max(wanted.from_ms - _SLACK_MS, 0)
     window = await deps.plans.resolve(DEAD_LETTERS, Asked(since_ms))
+    if not window.spans:
+        raise Refusal(HTTPStatus.CONFLICT, _GONE)
     return Replay(
         replay_id(),
         wanted.tenant,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from http import HTTPStatus
 
@@ -12,14 +12,16 @@ from pipeline.api.state import status_and_state
 from pipeline.errors import PipelineError, Unreachable
 from pipeline.flow.deliver import Carriage, Delivery
 from pipeline.flow.history import ENDED
+from pipeline.flow.replay import Replay, Source
 from pipeline.flow.rounds import RANDOM_BYTES, fresh_round
 from pipeline.flow.subscription import Subscription
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.topics import DELIVERIES
 from pipeline.ports import Outgoing
 from pipeline.profiles import PROFILES
-from pipeline.store.log import DeliveryRow
+from pipeline.store.log import DeadRow, DeliveryRow
 from pipeline.workers.carriage import to_headers
+from pipeline.workers.redrive import wanted
 
 BODY_GONE = "The body is gone: retention has taken it. Send the event again instead."
 _UNCONFIRMED = (
@@ -50,6 +52,26 @@ def may_be_sent(deps: Deps, row: DeliveryRow) -> None:
         raise Refusal(HTTPStatus.CONFLICT, "The delivery is being sent again already.")
     if row.status not in ENDED:
         raise Refusal(HTTPStatus.CONFLICT, f"The delivery has not ended: it is {row.status}.")
+
+
+async def require_unordered(deps: Deps, tenant: str, delivery: str) -> None:
+    """Raise `Refusal` (409) while an order over dead letters may bring this delivery back."""
+    if any(_brings_back(deps)):
+        for row in await deps.log.ask(lambda log: log.dead_of(tenant, delivery)):
+            refuse_ordered(deps, row)
+
+
+def refuse_ordered(deps: Deps, row: DeadRow) -> None:
+    """Raise `Refusal` (409) for a dead letter that an order may be at."""
+    for order in _brings_back(deps):
+        if wanted(order, row.seen, row.state):
+            raise Refusal(HTTPStatus.CONFLICT, f"Replay {order.id} is redriving it: wait until that has ended.")
+
+
+def _brings_back(deps: Deps) -> Iterator[Replay]:
+    """The orders over dead letters that are not over."""
+    orders = (order for order in deps.replays.of(None) if order.source is Source.DEAD_LETTERS)
+    return (order for order in orders if not deps.replays.is_over(order))
 
 
 def in_fresh_round(deps: Deps, row: DeliveryRow, delivery: Delivery) -> tuple[str, Outgoing]:

@@ -95,7 +95,10 @@ class DeliveryLog:
         return tuple(map(queries.to_delivery, self._rows(queries.deliveries_of_event(tenant, event, limit))))
 
     def replayed(self, replay: str) -> Mapping[Status, int]:
-        """How many deliveries of a replay stand how; it takes as long as it takes to pass all of them."""
+        """How many deliveries of a replay stand how; it takes as long as it takes to pass all of them.
+
+        Of an order over dead letters those that nobody has sent again since.
+        """
         return {STATES[row.state]: row.number for row in self._rows(queries.replayed(replay))}
 
     def outcomes(
@@ -131,6 +134,10 @@ class DeliveryLog:
     def dead_letters(self, ids: Sequence[str]) -> Mapping[str, DeadRow]:
         """Those of these dead letters that the log has, by their ids."""
         return {row.id: letters.to_letter(row) for row in self._rows(letters.some(ids))} if ids else {}
+
+    def dead_of(self, tenant: str, delivery: str) -> tuple[DeadRow, ...]:
+        """The dead letters of a delivery, in no order."""
+        return tuple(map(letters.to_letter, self._rows(letters.of_delivery(tenant, delivery))))
 
     def dead_counts(self, wanted: DeadFilter, by: Group, limit: int) -> tuple[int, tuple[DeadCount, ...]]:
         """How many dead letters there are, and how many in each group, the largest first.

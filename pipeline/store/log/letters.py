@@ -17,13 +17,14 @@ from sqlalchemy import (
     exists,
     func,
     literal_column,
+    or_,
     select,
     union_all,
     update,
 )
 
 from pipeline.flow.deadletter import LetterState
-from pipeline.flow.history import ENDED, DeadSeen
+from pipeline.flow.history import ENDED, DeadSeen, Status
 from pipeline.flow.rounds import FIRST
 from pipeline.store.log.entries import STATES, indexed, told
 from pipeline.store.log.queries import Condition, Query, in_order, stretch
@@ -82,8 +83,12 @@ def unsettled(made: Mapping[Table, Sequence[Mapping[str, Any]]]) -> tuple[list[d
 def _state() -> ColumnElement[Any]:
     ours = deliveries.c.tenant == dead_letters.c.tenant, deliveries.c.id == dead_letters.c.delivery
     ended: list[ColumnElement[Any]] = [literal_column(str(STATES.index(status))) for status in ENDED]
+    nothing_came = or_(
+        deliveries.c.round <= dead_letters.c.round,
+        deliveries.c.state == literal_column(str(STATES.index(Status.CANCELLED))),
+    )
     newer = case(
-        (deliveries.c.round <= dead_letters.c.round, _number(LetterState.WAITING)),
+        (nothing_came, _number(LetterState.WAITING)),
         (deliveries.c.state.in_(ended), _number(LetterState.REDRIVEN)),
         else_=_number(LetterState.UNDER_WAY),
     )
@@ -120,6 +125,12 @@ def page(wanted: DeadFilter, after: Place | None, limit: int, *, dialect: str = 
 def some(letters: Sequence[str]) -> Query:
     """The letters of these ids."""
     return select(*_LETTER).where(dead_letters.c.id.in_([told(one) for one in letters]))
+
+
+def of_delivery(tenant: str, delivery: str) -> Query:
+    """The letters that a delivery has ended in: one for each of its rounds that has failed."""
+    ours = dead_letters.c.tenant == told(tenant), dead_letters.c.delivery == told(delivery)
+    return select(*_LETTER).where(*ours)
 
 
 def counts(wanted: DeadFilter, by: Group, limit: int) -> Query:

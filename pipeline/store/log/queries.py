@@ -86,9 +86,13 @@ def deliveries_of_event(tenant: str, event_id: str, limit: int) -> Query:
 
 
 def replayed(replay: str) -> Query:
-    """How many deliveries of a replay there are in each state: the index holds all that is asked."""
-    counted = select(deliveries.c.state, func.count().label("number")).where(deliveries.c.replay == told(replay))
-    return counted.group_by(deliveries.c.state).order_by(deliveries.c.state)
+    """How many deliveries of a replay, or of an order over dead letters, there are in each state: two indices hold all.
+
+    An id is of one or the other, so each state is there once.
+    """
+    of = (deliveries.c.replay == told(replay), deliveries.c.redrive == told(replay))
+    counted = (select(deliveries.c.state, func.count().label("number")).where(mine) for mine in of)
+    return union_all(*(one.group_by(deliveries.c.state) for one in counted))
 
 
 def attempts_of(tenant: str, delivery_id: str, limit: int) -> Query:

@@ -35,7 +35,7 @@ events = Table(
     Index("events_by_time", "created_ms"),
 )
 
-_OF_REPLAYS = text("replay IS NOT NULL")
+_OF_REPLAYS, _OF_REDRIVES = text("replay IS NOT NULL"), text("redrive IS NOT NULL")
 deliveries = Table(
     "deliveries",
     metadata,
@@ -64,6 +64,7 @@ deliveries = Table(
     Column("event_partition", Integer()),
     Column("event_offset", BigInteger()),
     Column("subscriptions_offset", BigInteger()),
+    Column("redrive", TEXT),  # the order over dead letters that has begun the round
     # each list is one stretch of one of these: the state stands in all of them, see `queries.deliveries_page`
     Index("deliveries_by_state", "tenant", "state", "created_ms", "id"),
     Index("deliveries_by_webhook", "tenant", "webhook", "state", "created_ms", "id"),
@@ -72,6 +73,7 @@ deliveries = Table(
     Index("deliveries_by_event", "tenant", "event", "webhook", "id"),
     Index("deliveries_by_time", "created_ms"),
     Index("deliveries_by_replay", "replay", "state", postgresql_where=_OF_REPLAYS, sqlite_where=_OF_REPLAYS),
+    Index("deliveries_by_redrive", "redrive", "state", postgresql_where=_OF_REDRIVES, sqlite_where=_OF_REDRIVES),
 )
 
 attempts = Table(

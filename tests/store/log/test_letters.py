@@ -12,7 +12,7 @@ from sqlalchemy import create_engine
 
 from pipeline.flow.audit import LETTER_DISCARDED
 from pipeline.flow.deadletter import LetterState
-from pipeline.flow.deliver import Dead, Done, Retry
+from pipeline.flow.deliver import Dead, Done, Retry, Skipped
 from pipeline.flow.history import AuditSeen, DeadSeen, Entry
 from pipeline.store.log import DeadCount, DeadFilter, DeliveryLog, Group, open_log
 from tests.store.log.entries import TENANT, attempt, audit, dead, delivery
@@ -39,6 +39,9 @@ def stray(number: int = 1, **more: object) -> DeadSeen:
         ([dead(), attempt(then=Retry(1), round="A")], UNDER_WAY),
         ([dead(), delivery(round="A", offset=9), attempt(then=Done(), round="A")], REDRIVEN),
         ([dead(), delivery(round="A", offset=9), attempt(then=Dead("gone"), round="A")], REDRIVEN),
+        ([dead(), delivery(round="A", offset=9), attempt(then=Skipped(), round="A")], WAITING),
+        ([dead(), attempt(then=Skipped(), round="A"), delivery(round="B", offset=9)], UNDER_WAY),
+        ([dead(), attempt(then=Skipped(), round="A"), attempt(then=Done(), round="B")], REDRIVEN),
         ([dead(round="A"), delivery(round="A", offset=9)], WAITING),
         ([dead(round="B"), attempt(then=Done(), round="A")], WAITING),
         ([dead(), delivery(2, round="A")], WAITING),
@@ -57,7 +60,10 @@ def stray(number: int = 1, **more: object) -> DeadSeen:
 )
 @pytest.mark.parametrize("way", ["one batch", "batches", "backwards"])
 def test_how_a_letter_stands(log: DeliveryLog, entries: list[Entry], state: LetterState, way: str) -> None:
-    """It waits until its delivery has a newer round, or its event is routed after all; a discarding outweighs both."""
+    """It waits until its delivery has a newer round, or its event is routed after all; a discarding outweighs both.
+
+    A newer round of which nothing came, as it was cancelled or skipped, counts for nothing.
+    """
     parts = [entries] if way == "one batch" else [[entry] for entry in entries]
     for batch in reversed(parts) if way == "backwards" else parts:
         log.write(batch)
@@ -102,11 +108,11 @@ def test_letters_of_an_older_log_are_told_how_they_stand(tmp_path: Path) -> None
     with engine.begin() as connection:
         config.attributes["connection"] = connection
         command.upgrade(config, "v0001")
-        for number, newer in enumerate(("", "A")):
+        for number, (newer, delivery_state) in enumerate((("", 4), ("A", 4), ("A", 2))):
             connection.exec_driver_sql(
-                "INSERT INTO deliveries VALUES (?, ?, 'w', 'e', 't', 1, ?, 4, '', 0, -1, -1, NULL, NULL, NULL, NULL, "
+                "INSERT INTO deliveries VALUES (?, ?, 'w', 'e', 't', 1, ?, ?, '', 0, -1, -1, NULL, NULL, NULL, NULL, "
                 "0, 0, NULL, NULL, NULL, NULL, NULL)",
-                (TENANT, f"msg_{number}", newer),
+                (TENANT, f"msg_{number}", newer, delivery_state),
             )
             connection.exec_driver_sql(
                 "INSERT INTO dead_letters VALUES (?, ?, 'w', ?, NULL, NULL, '', 'gone', '', 1, 0, 0)",
@@ -114,5 +120,12 @@ def test_letters_of_an_older_log_are_told_how_they_stand(tmp_path: Path) -> None
             )
     engine.dispose()
     with closing(open_log(url)) as log:
-        states = {name: row.state for name, row in log.dead_letters(["dl_0", "dl_1"]).items()}
-    assert states == {"dl_0": WAITING, "dl_1": REDRIVEN}
+        states = {name: row.state for name, row in log.dead_letters(["dl_0", "dl_1", "dl_2"]).items()}
+    assert states == {"dl_0": WAITING, "dl_1": REDRIVEN, "dl_2": WAITING}
+
+
+def test_letters_of_a_delivery(log: DeliveryLog) -> None:
+    """One for each of its rounds that has failed, nobody else's."""
+    log.write([dead(), dead(2, delivery="msg_1", round="A"), dead(3), dead(4, tenant="other", delivery="msg_1")])
+    assert {row.seen.id for row in log.dead_of(TENANT, "msg_1")} == {"dl_1", "dl_2"}
+    assert log.dead_of(TENANT, "msg_9") == ()

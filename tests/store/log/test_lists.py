@@ -107,6 +107,14 @@ def test_what_became_of_a_replays_deliveries(log: DeliveryLog) -> None:
     assert log.replayed("rpl_3") == {}
 
 
+def test_what_became_of_a_redrives_deliveries(log: DeliveryLog) -> None:
+    """Those that it has sent again, also of a replay, which counts them too; one that was redelivered since is not."""
+    log.write([delivery(number, round="A", order="rpl_9", replay="rpl_1" if number else None) for number in range(3)])
+    log.write([attempt(1, Done(), round="A"), delivery(2, round="B", offset=9, replay="rpl_1"), delivery(4)])
+    assert log.replayed("rpl_9") == {Status.PENDING: 1, Status.DELIVERED: 1}
+    assert log.replayed("rpl_1") == {Status.PENDING: 1, Status.DELIVERED: 1}
+
+
 def test_deliveries_of_an_event(log: DeliveryLog) -> None:
     """Each webhook's, those of replays too."""
     log.write([delivery(1), delivery(1, webhook="wh_0", id="msg_z"), delivery(1, id="msg_r", replay="rp"), delivery(2)])

@@ -42,7 +42,8 @@ def entries() -> Iterator[Entry]:
     for n in range(ROWS):
         own = {"tenant": f"t{n % TENANTS}", "webhook": f"w{n % WEBHOOKS}", "type": f"a.{n % TYPES}"}
         yield event(n, tenant=own["tenant"], type=own["type"])
-        yield delivery(n, **own, replay=f"rpl_{n % 7}" if n % 500 == 0 else None)
+        replay, redrive = f"rpl_{n % 7}" if n % 500 == 0 else None, "rpl_9" if n % 700 == 1 else None
+        yield delivery(n, **own, replay=replay, order=redrive)
         if n // 2 % 3 == 0:
             yield dead(n, **own, reason=REASONS[n % 7 % 2])
         if n // 2 % 10 == 0:
@@ -118,6 +119,7 @@ def test_pages_of_dead_letters(filled: DeliveryLog, number: int) -> None:
 def test_a_dead_letter_by_its_id(filled: DeliveryLog) -> None:
     """As for deliveries."""
     check(filled, letters.some(["dl_1", "dl_6"]))
+    check(filled, letters.of_delivery("t1", "msg_1"), in_vain=True)
 
 
 @pytest.mark.parametrize("name", OTHERS)
@@ -127,11 +129,13 @@ def test_other_questions(filled: DeliveryLog, name: str) -> None:
 
 
 def test_what_became_of_a_replays_deliveries(filled: DeliveryLog) -> None:
-    """They have an index of their own, in which there is nothing else."""
+    """They have an index of their own, in which there is nothing else; so have a redrive's."""
     with filled._engines.reader.connect() as connection:
         told = queries.replayed("rpl_1").compile(dialect=connection.dialect, compile_kwargs={"literal_binds": True})
         how = "EXPLAIN QUERY PLAN" if connection.dialect.name == "sqlite" else "EXPLAIN"
-        assert "deliveries_by_replay" in str(connection.exec_driver_sql(f"{how} {told}").all())
+        plan = str(connection.exec_driver_sql(f"{how} {told}").all())
+        assert "deliveries_by_replay" in plan
+        assert "deliveries_by_redrive" in plan
 
 
 def test_deliveries_of_an_event(filled: DeliveryLog) -> None:
