@@ -17,6 +17,8 @@ MAX_NAME = 200
 T = TypeVar("T")
 _NOWHERE = 2**53
 """Milliseconds: no record has a time like this, and no database need bear it."""
+_WRITABLE_MS = -62_135_596_800_000, 253_402_300_800_000
+"""The years 1 to 9999: what lies outside can be read with an offset, and never be written again."""
 
 Id = Annotated[str, StringConstraints(min_length=1, max_length=64, pattern=r"^[A-Za-z0-9_-]*$")]
 Name = Annotated[str, StringConstraints(min_length=1, max_length=MAX_NAME, pattern=r"^[^\x00-\x1f\x7f]*$")]
@@ -77,7 +79,10 @@ def read_time(text: str, field: str) -> int:
         moment = None
     if moment is None or moment.tzinfo is None or "T" not in text.upper():
         raise invalid([FieldError(field, "time", "A time is written like 2026-01-31T12:00:00Z (RFC 3339)")])
-    return round(moment.timestamp() * 1000)
+    time_ms = round(moment.timestamp() * 1000)
+    if not _WRITABLE_MS[0] <= time_ms < _WRITABLE_MS[1]:  # an offset or the rounding has led out of the calendar
+        raise invalid([FieldError(field, "time", "A time lies in the years 1 to 9999 (UTC)")])
+    return time_ms
 
 
 def written_time(time_ms: int) -> str:
