@@ -47,6 +47,7 @@ async def test_the_log_is_new_enough_when_the_recorder_has_committed(
     settings, group = settings_of(cluster), f"test-{uuid.uuid4().hex}"
     topic, empty = new_topic(settings), new_topic(settings)
     monkeypatch.setattr(module, "_RECORDER", group)
+    monkeypatch.setattr(module, "DELIVERIES_REPLAY", empty)
     produce(settings, topic, [(None, b"x")] * 5)
     recorded = Recorded(settings, Ends(settings), (topic, empty))
     assert "lacks the last 5 records" in (await recorded() or "")
@@ -56,4 +57,25 @@ async def test_the_log_is_new_enough_when_the_recorder_has_committed(
     assert "lacks the last 1 records" in (await recorded() or "")
     with offsets_of(settings, group) as offsets:
         offsets.commit({(topic, 0): 5})
+    assert await recorded() is None
+
+
+async def test_what_another_replay_has_written_comes_first(
+    cluster: LiveCluster, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While it waits to be let in the log cannot know of it: two recoveries in a row would send it twice."""
+    settings, recorder, delay = settings_of(cluster), f"test-{uuid.uuid4().hex}", f"test-{uuid.uuid4().hex}"
+    replayed, topic = new_topic(settings), new_topic(settings)
+    monkeypatch.setattr(module, "_RECORDER", recorder)
+    monkeypatch.setattr(module, "DELAY_GROUP", delay)
+    monkeypatch.setattr(module, "DELIVERIES_REPLAY", replayed)
+    produce(settings, replayed, [(None, b"x")] * 3)
+    recorded = Recorded(settings, Ends(settings), (topic,))
+    assert await recorded() == "3 deliveries of replays wait until the delay role lets them in"
+    produce(settings, topic, [(None, b"x")] * 3)
+    with offsets_of(settings, delay) as offsets:
+        offsets.commit({(replayed, 0): 3})
+    assert "lacks the last 3 records" in (await recorded() or ""), "those that have been let in meanwhile, too"
+    with offsets_of(settings, recorder) as offsets:
+        offsets.commit({(topic, 0): 3})
     assert await recorded() is None
