@@ -75,7 +75,7 @@ class Work(Protocol):
 
     @property
     def doubtful(self) -> bool:
-        """Whether this process has stood still since: its partition may be another's, who has not been told of yet."""
+        """Whether this process has stood still: its partition may be another's, until Kafka says that it is not."""
 
     def answered(self) -> None:
         """Nobody is kept waiting by it any more: its request has ended, takes long, or waits for its own endpoint."""

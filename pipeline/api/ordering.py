@@ -17,7 +17,7 @@ from pipeline.api.log.shown import written
 from pipeline.api.problems import FieldError, Refusal, invalid
 from pipeline.api.standing import OutcomeName
 from pipeline.api.targets import TargetForm
-from pipeline.flow.replay import DEFAULT_RATE, MOST_RATE, Outcome, Replay, Source
+from pipeline.flow.replay import DEFAULT_RATE, LEAST_RATE, MOST_RATE, Outcome, Replay, Source
 from pipeline.flow.window import Asked, Empty, Window
 from pipeline.profiles import PROFILES, Catalogue
 
@@ -73,7 +73,7 @@ class ReplayIn(Strict):
         "skipped, was never routed, or any of the three (missed).",
     )
     target: TargetForm | None = Field(default=None, description="To this URL alone, in place of webhooks.")
-    rate: Annotated[float, Field(gt=0, le=MOST_RATE)] | None = Field(
+    rate: Annotated[float, Field(ge=LEAST_RATE, le=MOST_RATE)] | None = Field(
         default=None, description=f"Deliveries a second at most; {DEFAULT_RATE:g}, when it is missing."
     )
     dry_run: bool = Field(default=False, description="Count, and write nothing.")
@@ -89,7 +89,7 @@ def asked(body: ReplayIn) -> Asked:
         return Asked(offsets=_offsets(body, body.offsets), routed=routed)
     from_ms = read_time(body.from_ or "", "/from")
     to_ms = None if body.to is None else read_time(body.to, "/to")
-    if to_ms is not None and to_ms <= from_ms:
+    if to_ms is not None and to_ms <= max(from_ms, 0):  # no record is older, and Kafka takes -1 for the log's end
         raise invalid([FieldError("/to", "window", "The window is empty: `to` must be later than `from`")])
     return Asked(from_ms, to_ms, routed=routed)
 

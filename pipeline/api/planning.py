@@ -54,7 +54,7 @@ class PlanOut(BaseModel):
     by_webhook: dict[str, int] = Field(
         description="Deliveries by `tenant/webhook`.", examples=[{"acme/wh_4fQ2xT9bLmZaR7cVnKpW1s": 2}]
     )
-    bytes: int = Field(description="Of the events, once for each delivery.")
+    bytes: int = Field(description="Of the events' records, once for each delivery.")
     oldest_at: str | None = Field(description="Of what is sent.")
     newest_at: str | None
     gap: GapOut | None = Field(description="What retention has taken of the window; null: nothing.")

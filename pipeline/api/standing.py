@@ -59,7 +59,7 @@ class ProgressOut(BaseModel):
     reached: float = Field(description="Which part of the window is done with, from 0 to 1.")
     events: int = Field(description="Records of the window that were looked at.")
     deliveries: int = Field(description="Deliveries that were written.")
-    bytes: int
+    bytes: int = Field(description="Of the window's records, once for each delivery that was written.")
     unreadable: int
     waiting: str | None = Field(description="Why it does not go on at present.", examples=[None])
     error: str | None = Field(description="Why it has failed.", examples=[None])

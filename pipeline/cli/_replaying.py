@@ -11,6 +11,7 @@ from pipeline.flow.history import Status
 from pipeline.flow.replay import Outcome, Progress, Replay, Source, Span
 from pipeline.kafka import topics
 from pipeline.kafka.codec import Codec
+from pipeline.kafka.endings import Endings
 from pipeline.kafka.job import Job, Ready, at_once
 from pipeline.kafka.jobs import Jobs
 from pipeline.kafka.pacing import Paces
@@ -62,6 +63,7 @@ class Replayer:
     targets: ViewSubscribers = field(init=False)
     parts: Parts = field(init=False)
     jobs: Jobs = field(init=False)
+    endings: Endings = field(init=False)
     backlog: Backlog = field(init=False)
     ends: Ends = field(init=False)
 
@@ -69,6 +71,7 @@ class Replayer:
         self.subscribers = ViewSubscribers(self.table, self.codec)
         self.targets = ViewSubscribers(self.table, self.codec, targets=True)
         self.jobs = Jobs(self.codec, self.table, self.publisher, self.learn.schemas_of, self.now_ms, self.job)
+        self.endings = Endings(self.table, self.codec, self.publisher)
         self.ends = Ends(self.settings)
         self.backlog = Backlog(self.settings, self.ends, lambda: self.jobs.running > 0)
         paces = Paces(self.table, self.subscribers.states, self.codec, self.clock)

@@ -38,6 +38,7 @@ def list_(
         typer.Option(help="pending, retrying, delivered, failed, cancelled; may be repeated.", show_default=False),
     ] = None,
     type_: Annotated[str | None, typer.Option("--type", help="Of this event type.", show_default=False)] = None,
+    replay: Annotated[str | None, typer.Option(help="Written by this replay.", show_default=False)] = None,
     from_: From = None,
     to: To = None,
     output: Output = Format.TABLE,
@@ -47,9 +48,9 @@ def list_(
     data_dir: DataDir = None,
 ) -> None:
     """The tenant's deliveries, newest first."""
-    span = {"from": rfc3339("--from", from_), "to": rfc3339("--to", to)}
+    narrow = {"from": rfc3339("--from", from_), "to": rfc3339("--to", to), "replay": replay}
     with rest(url, key, data_dir) as api:
-        found = api.all(_path(tenant), limit, webhook=webhook, status=status, type=type_, **span)
+        found = api.all(_path(tenant), limit, webhook=webhook, status=status, type=type_, **narrow)
         _output.rows(found, COLUMNS, output)
 
 

@@ -127,19 +127,20 @@ def start(
 ) -> None:
     """Plan a replay, and with --execute start it and follow it to its end.
 
-    Exit code 1 if it fails, 3 if somebody pauses or cancels it meanwhile. Ctrl-C ends the looking, not the replay.
+    What is started is what was planned, by its offsets: an event that comes meanwhile is not in it. Exit code 1 if it
+    fails, 3 if somebody pauses or cancels it meanwhile. Ctrl-C ends the looking, not the replay.
     """
     auth = {"type": auth_type, "secret": secret, "algorithm": algorithm, "username": username, "password": password}
     whom = {"tenant": tenant, "types": type_, "webhooks": webhook, "outcome": outcome, "rate": rate}
-    body = _given(_window_of(from_, to, offsets), whom, {"target": _target(target, auth)})
+    rest_of_it = _given(whom, {"target": _target(target, auth)})
     with rest(url, key, data_dir) as api:
-        counted = _plan(api, body)
+        counted = _plan(api, {**_given(_window_of(from_, to, offsets)), **rest_of_it})
         if not execute or not counted["deliveries"]:
             _show_plan(counted, output)
             _output.aside("nothing is sent: give --execute" if counted["deliveries"] else "there is nothing to send")
             return
         _output.aside(_said(counted))
-        begin(api, _REPLAYS, body, output, detach=detach)
+        begin(api, _REPLAYS, {"offsets": counted["window"], **rest_of_it}, output, detach=detach)
 
 
 @app.command()

@@ -51,8 +51,13 @@ class Pace:
     _grown_s: float | None = None
 
     def look(self, now_s: float, now_ms: float, most: float | None, state: EndpointState | None) -> None:
-        """What the webhook's own rate and its endpoint's state say now; to be called a few times a second."""
-        if state is not None and state.time_ms > self._seen_ms:
+        """What the webhook's own rate and its endpoint's state say now; to be called a few times a second.
+
+        Without a state (any more) nothing stops it: what was shown is of a generation that is over.
+        """
+        if state is None:
+            self._until_ms = 0.0
+        elif state.time_ms > self._seen_ms:
             self._seen_ms = state.time_ms
             self._told(state, now_ms)
         self._grow(now_s)

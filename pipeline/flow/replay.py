@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from enum import StrEnum
 
-DEFAULT_RATE, MOST_RATE = 500.0, 2_000.0
-"""Deliveries a second of one replay, where its order names no rate, and at most."""
+DEFAULT_RATE, MOST_RATE, LEAST_RATE = 500.0, 2_000.0, 0.01
+"""Deliveries a second of one replay: where its order names no rate, at most, and at least (one in 100 seconds)."""
 
 
 class Ordered(StrEnum):
@@ -105,9 +105,9 @@ class Reached:
 class Progress:
     """How far a replay has come. Written by the replayer alone: all that lies before `next` is durable elsewhere.
 
-    `events` counts the records of the window that were looked at, `deliveries` those written, `bytes` their bodies',
-    `unreadable` the records that nothing could be made of. `waiting` is why it does not go on at present, `error` why
-    it has failed.
+    `events` counts the records of the window that were looked at, `deliveries` those written; `bytes` are those of the
+    window's records, once for each delivery of theirs, as a plan counts them. `unreadable` counts the records that
+    nothing could be made of. `waiting` is why it does not go on at present, `error` why it has failed.
     """
 
     id: str

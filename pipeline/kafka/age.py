@@ -80,10 +80,25 @@ def committed(settings: Settings, group: str, partitions: Iterable[Partition]) -
 
 def kept_ms(client: AdminClient, topic: str) -> int | None:
     """How long a topic keeps its records; None: for ever. Raises `KafkaException`, `TimeoutError`."""
+    return _kept(client, topic)["retention.ms"]
+
+
+def gone_before_ms(client: AdminClient, topic: str, now_ms: float) -> float | None:
+    """Retention has removed nothing that is as young as this moment; None where its size decides, or nothing does.
+
+    An hour is for clocks that differ. Raises `KafkaException`, `TimeoutError`.
+    """
+    kept = _kept(client, topic)
+    age_ms = kept["retention.ms"]
+    return None if age_ms is None or kept["retention.bytes"] is not None else now_ms - age_ms + _HOUR_MS
+
+
+def _kept(client: AdminClient, topic: str) -> dict[str, int | None]:
+    """By age and size; None: no matter how old, or large."""
     resource = ConfigResource(ResourceType.TOPIC, topic)
     answer = value(client.describe_configs([resource], request_timeout=_TIMEOUT_S)[resource])
-    kept = int(answer["retention.ms"].value)
-    return None if kept < 0 else kept
+    found = {name: int(answer[name].value) for name in ("retention.ms", "retention.bytes")}
+    return {name: None if kept < 0 else kept for name, kept in found.items()}
 
 
 def partitions_of(client: AdminClient, names: Iterable[str]) -> list[Partition]:

@@ -67,7 +67,7 @@ class Jobs:
             if before is not None:
                 before.supersede()
                 await before.ended.wait()
-            if await self._settled(key, record, work, turn):
+            if await self._done_with(key, record, work, turn):
                 work.release()
         finally:
             turn.ended.set()
@@ -78,6 +78,17 @@ class Jobs:
     def running(self) -> int:
         """How many replays are at work here."""
         return sum(turn.job is not None for turn in self.turns.values())
+
+    async def _done_with(self, key: str, record: Record, work: Work, turn: _Turn) -> bool:
+        """Whether nothing is left to do; if not, the partition has gone.
+
+        One that was closed for a moment and is open again before its job has ended gives its records to nobody else.
+        """
+        while not (settled := await self._settled(key, record, work, turn)):
+            if not work.open:
+                break
+            await asyncio.sleep(_AGAIN_S)
+        return settled
 
     async def _settled(self, key: str, record: Record, work: Work, turn: _Turn) -> bool:
         """Whether nothing is left to do for the record."""

@@ -59,6 +59,8 @@ class Paces:
         if held.active and not self._states.disable(held):
             return None
         state = "disabled by its failures" if held.active else "inactive"
+        if held.replay is not None:  # nobody can activate it
+            return f"the replay's own endpoint is {state}: cancel the replay, and order another one"
         command = f"pipeline webhooks activate {held.tenant} {held.webhook}"
         return f"webhook {held.webhook} is {state}: run `{command}`, or cancel the replay"
 

@@ -15,7 +15,6 @@ from pipeline.flow.history import Entry, Position
 from pipeline.kafka.codec import Codec
 from pipeline.kafka.feed import Batch
 from pipeline.kafka.publisher import Publisher
-from pipeline.kafka.pulse import now
 from pipeline.kafka.tracker import Partition, Progress
 from pipeline.ports import Log, Outgoing, Record, Work
 from pipeline.workers.living import Tenants, kept, removed_in, tenant_of
@@ -97,11 +96,10 @@ class Deciding:
 class _Handle:
     """Implements `ports.Work`: one record's place among the answering, and its offset."""
 
-    __slots__ = ("_answering", "_late", "_offset", "_progress", "_released")
+    __slots__ = ("_answering", "_offset", "_progress", "_released")
 
     def __init__(self, progress: Progress, offset: int, answering: asyncio.Semaphore) -> None:
         self._progress, self._offset, self._released = progress, offset, False
-        self._late = progress.pulse.late
         self._answering: asyncio.Semaphore | None = answering
 
     @property
@@ -114,8 +112,7 @@ class _Handle:
 
     @property
     def doubtful(self) -> bool:
-        pulse = self._progress.pulse
-        return pulse.late != self._late or now() > pulse.until
+        return self._progress.pulse.doubtful
 
     def answered(self) -> None:
         if self._answering is not None:

@@ -24,13 +24,14 @@ else:
 class Pulse:
     """The event loop's tick: when the last one was, and until when it is good (seconds of `now`).
 
-    `late` counts those that came too late.
+    `late` counts those that came too late, `sure` is how many of them Kafka has confirmed the membership after.
     """
 
     patience_s: float = inf
     at: float = 0.0
     until: float = inf
     late: int = 0
+    sure: int = 0
 
     def beat(self) -> bool:
         """A tick; False when it came too late, so that what was true before may not be so any more."""
@@ -39,3 +40,12 @@ class Pulse:
         self.late += not in_time
         self.until = self.at + self.patience_s
         return in_time
+
+    @property
+    def doubtful(self) -> bool:
+        """Whether what was true before may not be so any more, and Kafka has not said yet that it is."""
+        return self.late != self.sure or now() > self.until
+
+    def confirmed(self) -> None:
+        """The membership has lasted: what was true before still is."""
+        self.sure = self.late

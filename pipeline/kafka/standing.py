@@ -28,6 +28,7 @@ MOST_WAITING = 5_000
 what is paused or cancelled should not have much on its way."""
 _LOOK_S, _ASK_S, _PATIENCE_S = 1.0, 10.0, 10.0
 _RECORDER = "pipeline-recorder"
+_WAIT = "{} deliveries of replays wait until the delay role lets them in"
 _log = structlog.get_logger()
 
 
@@ -63,7 +64,7 @@ class Backlog:
         """Why nothing should be added; None if there is room."""
         if self.waiting <= MOST_WAITING:
             return None
-        return f"{self.waiting} deliveries of replays wait until the delay role lets them in"
+        return _WAIT.format(self.waiting)
 
     async def run(self) -> NoReturn:
         """Until cancelled; what was seen last stands while Kafka does not answer."""
@@ -93,8 +94,8 @@ class Backlog:
 
 
 @dataclass(slots=True)
-class _Passed:
-    """Whether a group has done with what these topics held when somebody first asked: once it has, it always has."""
+class Passed:
+    """How much a group has not passed yet of what these topics held when somebody first asked."""
 
     settings: Settings
     ends: Ends
@@ -103,7 +104,7 @@ class _Passed:
     _wanted: dict[Partition, int] | None = None
 
     async def missing(self) -> int:
-        """How many records it has not done with. Raises `Unreachable`."""
+        """So many records; once there are none there are never any. Raises `Unreachable`."""
         if self._wanted is None:
             self._wanted = await asyncio.to_thread(self.ends, self.topics)
         if not self._wanted:
@@ -114,20 +115,20 @@ class _Passed:
 
 
 class Recorded:
-    """Whether the delivery log has what was written to these topics before somebody first asked.
+    """Whether the delivery log has what these topics held when somebody first asked: once it has, it always has.
 
-    What replays have written counts too: the log sees it only when the delay role has let it in, so that comes first.
-    The recorder's group is committed when the log has taken its records in.
+    The recorder's group is committed when the log has taken its records in. What replays have written comes to the log
+    when it has been let in, so that is waited for first.
     """
 
     def __init__(self, settings: Settings, ends: Ends, topics: tuple[str, ...]) -> None:
-        self._let_in = _Passed(settings, ends, DELAY_GROUP, (DELIVERIES_REPLAY,))
-        self._taken_in = _Passed(settings, ends, _RECORDER, topics)
+        self._let_in = Passed(settings, ends, DELAY_GROUP, (DELIVERIES_REPLAY,))
+        self._taken_in = Passed(settings, ends, _RECORDER, topics)
 
     async def __call__(self) -> str | None:
         """What is missing; None when it is all there. Raises `Unreachable`."""
         if missing := await self._let_in.missing():
-            return f"{missing} deliveries of replays wait until the delay role lets them in"
+            return _WAIT.format(missing)
         if missing := await self._taken_in.missing():
             return f"the delivery log lacks the last {missing} records: the recorder is at them"
         return None

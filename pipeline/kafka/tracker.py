@@ -178,6 +178,7 @@ class Tracker:
         again = {name: offset for name, progress in closed.items() if (offset := progress.waits_from) is not None}
         for name, progress in closed.items():
             progress.closed, progress.position = False, again.get(name, progress.position)
+        self.pulse.confirmed()
         return again
 
     def in_flight(self, partitions: list[Partition]) -> int:

@@ -7,8 +7,10 @@ first record that is not older, as Kafka itself tells it. The end is the last st
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from math import inf
 
 from confluent_kafka import IsolationLevel, KafkaException, TopicPartition
 from confluent_kafka.admin import AdminClient, OffsetSpec
@@ -16,7 +18,7 @@ from confluent_kafka.admin import AdminClient, OffsetSpec
 from pipeline.errors import UsageError
 from pipeline.flow.replay import Span
 from pipeline.flow.window import Asked, Empty, Gap, Window
-from pipeline.kafka.age import committed, unanswered, value
+from pipeline.kafka.age import committed, gone_before_ms, unanswered, value
 from pipeline.kafka.topics import admin, existing
 from pipeline.settings import Settings
 
@@ -28,12 +30,16 @@ Offsets = dict[int, int]
 
 @dataclass(frozen=True, slots=True)
 class Log:
-    """What a topic's partitions have: offsets [begins, ends), the time of the first record and of the newest."""
+    """What a topic's partitions have: offsets [begins, ends), the time of the first record and of the newest.
+
+    `gone_before_ms`: retention has taken nothing that is as young as this; None: that is not known.
+    """
 
     begins: Offsets
     ends: Offsets
     first_ms: Mapping[int, int]
     newest_ms: Mapping[int, int]
+    gone_before_ms: float | None = None
 
 
 async def resolve(settings: Settings, topic: str, asked: Asked) -> Window:
@@ -46,6 +52,8 @@ def _resolve(settings: Settings, topic: str, asked: Asked) -> Window:
     try:
         reader = _Reader(client, topic, _partitions(client, topic, asked))
         log = reader.log()
+        if asked.from_ms is not None and any(begin for p, begin in log.begins.items() if p not in log.first_ms):
+            log = replace(log, gone_before_ms=gone_before_ms(client, topic, time.time() * 1000))
         starts, ends = _bounds(reader, log, asked)
     except (KafkaException, TimeoutError) as error:
         raise unanswered(error) from error
@@ -81,16 +89,21 @@ def _gap_of_offsets(asked: Asked, log: Log) -> Gap | None:
 
 
 def _gap_of_times(asked: Asked, log: Log, starts: Offsets) -> Gap | None:
-    """A partition of which the beginning is gone may have had records between the window's begin and its first."""
+    """A partition of which the beginning is gone may have had records between the window's begin and its first.
+
+    One that is empty has no first: it may have had some where the window begins before all that is surely kept.
+    """
     begin_ms = asked.from_ms
     if begin_ms is None:
         return None
-    gone = [
-        p
-        for p, begin in sorted(log.begins.items())
-        if begin > 0 and starts[p] <= begin and (p not in log.first_ms or log.first_ms[p] > begin_ms)
-    ]
+    first_ms = {p: log.first_ms.get(p, inf if _may_lack(log, begin_ms) else -inf) for p in log.begins}
+    gone = [p for p, begin in sorted(log.begins.items()) if begin > 0 and starts[p] <= begin and first_ms[p] > begin_ms]
     return Gap(tuple(gone), begin_ms, _whole_from(log, gone)) if gone else None
+
+
+def _may_lack(log: Log, begin_ms: int) -> bool:
+    """Whether an empty partition may have had records since then: of a topic that has lost everything nobody knows."""
+    return log.gone_before_ms is None or begin_ms < log.gone_before_ms or not log.first_ms
 
 
 def _whole_from(log: Log, partitions: Iterable[int]) -> int | None:

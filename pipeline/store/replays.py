@@ -25,6 +25,7 @@ class Replays:
         self._view, self._codec = view, codec
         self._orders: Owned[Replay] = Owned(view, REPLAYS, codec.decode_replay)
         self._told: dict[str, deque[Progress]] = {}
+        self._over: set[str] = set()
         view.watch(self._changed)
 
     def replay(self, replay: str) -> Replay | None:
@@ -57,9 +58,13 @@ class Replays:
             return None
 
     def is_over(self, order: Replay) -> bool:
-        """Whether it never goes on."""
-        told = self.progress(order.id)
-        return order.ordered is Ordered.CANCELLED or (told is not None and told.state in OVER)
+        """Whether it never goes on: found out once, since all that there are may be asked for at each order."""
+        if order.id not in self._over:
+            told = self.progress(order.id)
+            if not (order.ordered is Ordered.CANCELLED or (told is not None and told.state in OVER)):
+                return False
+            self._over.add(order.id)
+        return True
 
     def lately(self, replay: str) -> tuple[Progress, Progress] | None:
         """What has been said of one that goes on: the first word of the last seconds, and the last."""

@@ -54,7 +54,7 @@ class Bringing:
         if isinstance(redriven, Unredrivable):
             return Made(record, unreadable=True)
         by = letter.id if letter.delivery is None else None
-        bound = tuple(bound_of(out, self.codec, by) for out in redriven.deliveries)
+        bound = tuple(bound_of(out, record, by) for out in redriven.deliveries)
         return Made(record, bound, letter=redriven.letter)
 
     def _comes_later(self, record: Record, seen: DeadSeen) -> bool:

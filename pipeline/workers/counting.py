@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
 
-from pipeline.flow.pace import PART
+from pipeline.flow.pace import LEAST, PART
 from pipeline.flow.replay import DEFAULT_RATE, Outcome
 from pipeline.flow.window import Gap
 from pipeline.workers.sifting import Tally
@@ -95,10 +95,13 @@ class Count:
 
 
 def duration_s(by_webhook: Mapping[str, int], rate: float | None, most: Rate) -> float:
-    """How long so many deliveries take at the replay's rate, and none of the webhooks gets more than its part."""
+    """How long so many deliveries take at the replay's rate, and none of the webhooks gets more than its part.
+
+    As `flow.pace` has it: one that takes hardly any gets the least all the same.
+    """
     times = [sum(by_webhook.values()) / (rate or DEFAULT_RATE)]
     for path, deliveries in by_webhook.items():
         tenant, _, webhook = path.partition("/")
         if (own := most(tenant, webhook)) is not None:
-            times.append(deliveries / (own * PART))
+            times.append(deliveries / max(own * PART, LEAST))
     return round(max(times), 1)

@@ -25,9 +25,10 @@ Known = Mapping[tuple[str, str, str], Collection[Status]]
 
 @dataclass(frozen=True, slots=True)
 class Bound:
-    """A delivery to be written: its webhook (`tenant/webhook`), how many bytes its body has, by what it has its share.
+    """A delivery to be written: its webhook (`tenant/webhook`), and by what it has its share.
 
-    What comes of one record and must stay together has one share, whatever its webhooks.
+    `bytes` are those of the record of the window that it comes of. What comes of one record and must stay together has
+    one share, whatever its webhooks.
     """
 
     path: str
@@ -100,7 +101,7 @@ class Matching:
             return Made(record, unreadable=event is not None)
         routed = self.router.route(record, event)
         deliveries = [out for out in routed if out.topic == self.router.topic]
-        bound = tuple(bound_of(out, self.codec) for out in deliveries if self._wants(event, out, known))
+        bound = tuple(bound_of(out, record) for out in deliveries if self._wants(event, out, known))
         return Made(record, bound, unreadable=len(deliveries) < len(routed))
 
     def _wants(self, event: Event, out: Outgoing, known: Known) -> bool:
@@ -108,10 +109,10 @@ class Matching:
         return wanted(self.order.outcome, outcome_of(known.get((event.tenant, event.id, webhook), ())))
 
 
-def bound_of(out: Outgoing, codec: Codec, by: str | None = None) -> Bound:
-    """What the writing of a delivery needs to know of it."""
+def bound_of(out: Outgoing, record: Record, by: str | None = None) -> Bound:
+    """What the writing of a delivery of that record needs to know of it."""
     path = _path(out)
-    return Bound(path, out, len(codec.delivery(out.value).body), path if by is None else by)
+    return Bound(path, out, len(record.value or b""), path if by is None else by)
 
 
 def _path(out: Outgoing) -> str:

@@ -55,7 +55,7 @@ class Looked:
             self.unreadable.setdefault(partition, []).append(offset)
 
     def wrote(self, size: int) -> None:
-        """A delivery has been written, whose record has so many bytes."""
+        """A delivery has been written, of a record of so many bytes."""
         self.deliveries += 1
         self.bytes += size
 

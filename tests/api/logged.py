@@ -57,13 +57,15 @@ class Logged:
         await self.write(EventSeen("acme", ident, type_, at, record.partition, record.offset, at))
         return made
 
-    async def delivery(self, event: Event, *, webhook: str = "", end: str = "", at: int = NOW_MS) -> Delivery:
-        """Its delivery, which stands as if it had ended so."""
+    async def delivery(
+        self, event: Event, *, webhook: str = "", end: str = "", at: int = NOW_MS, replay: str | None = None
+    ) -> Delivery:
+        """Its delivery, or that of a replay, which stands as if it had ended so."""
         webhook = webhook or self.webhook
-        number = delivery_id(event, webhook, hashlib.sha256(event.data.encode()).digest())
+        number = delivery_id(event, webhook, hashlib.sha256(event.data.encode()).digest(), replay)
         place = Origin(EVENTS, 0, self._offset_of(event), 11)
         made = Delivery(
-            number, "acme", webhook, event.id, event.type, event.source, event.time_ms, b'{"body":1}', 1, place
+            number, "acme", webhook, event.id, event.type, event.source, event.time_ms, b'{"body":1}', 1, place, replay
         )
         out = Outgoing(DELIVERIES, made.path.encode(), self.parts.codec.encode_delivery(made), FIRST)
         await self.write(self.seen(self.parts.records.put(out, at)))

@@ -377,7 +377,7 @@ async def test_a_letter_whose_delivery_was_only_skipped_waits_again(dead: Dead) 
         ({"reason": "lost"}, 422, "framing"),
         ({"from": "2026-01-02T00:00:00Z", "to": "2026-01-01T00:00:00Z"}, 422, "later than `from`"),
         ({"from": "yesterday"}, 422, "RFC 3339"),
-        ({"rate": 0}, 422, "greater than 0"),
+        ({"rate": 0}, 422, "greater than or equal to 0.01"),
         ({"rate": 2_001}, 422, "2000"),
         ({"type": "no.such"}, 409, "No dead letter waits that fits"),
         ({"state": "waiting"}, 422, "no such field"),

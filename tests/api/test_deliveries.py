@@ -60,6 +60,10 @@ async def test_the_list_pages_and_filters(api: Api, log: Logged) -> None:
     assert await found(webhook="wh_other") == []
     assert await found(webhook=log.webhook, type="b") == ["e1"]
     assert await found(**{"from": "2026-01-01T00:00:00.001Z", "to": "2026-01-01T00:00:00.003Z"}) == ["e2", "e1"]
+    assert await found(replay="rpl_1") == []
+    again = await log.delivery(await log.event("e1", "b"), at=NOW_MS + 9, replay="rpl_1")
+    assert [one["id"] for one in (await api.get(D, params={"replay": "rpl_1"}))["items"]] == [again.id]
+    assert await found(replay="rpl_1", status="failed") == []
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from pipeline.errors import Unreachable
 from pipeline.flow.event import Event
 from pipeline.flow.health import EndpointState
 from pipeline.flow.replay import Ordered, Outcome, Progress, Reached, Replay, Span, State
+from pipeline.kafka.codec import Codec
 from pipeline.kafka.topics import ENDPOINT_STATE, EVENTS, REPLAY_PROGRESS, REPLAYS, SUBSCRIPTIONS
 from pipeline.ports import Outgoing
 from pipeline.store.log import DeliveryLog
@@ -193,6 +194,9 @@ async def test_offsets_in_place_of_times(log: Logged) -> None:
         ({"offsets": [{"partition": 0, "from": 0, "to": 1}]}, "/from", "Give `from`, or `offsets`"),
         ({"from": "yesterday"}, "/from", "2026-01-31T12:00:00Z"),
         ({"to": "2026-01-01T00:30:00Z"}, "/to", "later than `from`"),
+        ({"from": "1969-12-01T00:00:00Z", "to": "1969-12-31T23:59:59.999Z"}, "/to", "later than `from`"),
+        ({"from": "0001-01-01T00:00:00+14:00"}, "/from", "years 1 to 9999"),
+        ({"to": "9999-12-31T23:59:59.999999Z"}, "/to", "years 1 to 9999"),
         ({"from": "2027-01-01T00:00:00Z"}, "/from", "there are some from 2026-01-01T01:00:00.000Z to"),
         ({"types": ["no type"]}, "/types/0", "matches no event type"),
         ({"webhooks": ["wh_x"]}, "/webhooks/0", "pipeline webhooks list acme"),
@@ -202,6 +206,7 @@ async def test_offsets_in_place_of_times(log: Logged) -> None:
         ({"target": {"url": URL}, "outcome": "failed"}, "/outcome", "leave the outcome"),
         ({"target": {"url": "https://10.0.0.1/"}}, "/target/url", "public"),
         ({"rate": 2_000.1}, "/rate", "less than or equal to 2000"),
+        ({"rate": 1e-308}, "/rate", "greater than or equal to 0.01"),
         ({"outcome": "lost"}, "/outcome", "never_routed"),
         ({"more": 1}, "/more", "no such field"),
     ],
@@ -346,6 +351,16 @@ async def test_one_that_has_ended_goes_not_on(log: Logged) -> None:
         assert "it is done" in (await log.api.post(f"{REPLAY}/{said['id']}/{verb}", status=409))["detail"]
     shown = await log.api.post(f"{REPLAY}/{said['id']}/cancel", status=202)
     assert (shown["state"], shown["ordered"]) == ("done", "cancelled")
+
+
+async def test_what_is_over_is_found_out_once(log: Logged, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every order asks it of all that there ever were: it must cost nothing by then."""
+    said, replays = await start(log), log.parts.deps.replays
+    assert not replays.is_over(order(log, said["id"]))
+    tell(log, said["id"], State.DONE)
+    assert replays.is_over(order(log, said["id"]))
+    monkeypatch.setattr(Codec, "decode_replay_progress", None)
+    assert replays.is_over(order(log, said["id"]))
 
 
 async def test_how_far_it_is(log: Logged) -> None:

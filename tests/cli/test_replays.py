@@ -10,6 +10,7 @@ from typing import Any
 import httpx
 import pytest
 
+from pipeline.cli import replays
 from pipeline.cli.webhooks import SECRET_VARIABLE
 from pipeline.flow.event import Event
 from pipeline.flow.history import EventSeen
@@ -124,6 +125,28 @@ def test_a_start_plans_first(api: Command, tenant: str, replayer: Callable[[Answ
     assert "100 %" in shown.out
     assert "partitions" not in shown.out
     assert api("replays", "show", listed["id"], "--follow", "-o", "json").json["state"] == "done"
+
+
+def test_what_was_planned_is_what_is_started(
+    api: Command,
+    events: tuple[str, str],
+    replayer: Callable[[Answer], None],
+    served: tuple[str, Parts],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """An event that comes after the plan has been made is not sent, although no end was given."""
+    replayer(lambda order: reached(order, State.DONE))
+    plan, windows = replays._plan, list[Any]()
+
+    def planned(rest: Any, body: dict[str, Any]) -> dict[str, Any]:
+        made = plan(rest, body)
+        windows.append(made["window"])
+        happened(served[1], Event(f"e-{next(_numbers)}", events[0], "order.paid", NOW_MS, "{}"))
+        return made
+
+    monkeypatch.setattr(replays, "_plan", planned)
+    said = api("replays", "start", "--tenant", events[0], *BEFORE, "--type", "order.*", "--execute", "-o", "json").json
+    assert (said["window"], said["types"]) == (windows[0], ["order.*"])
 
 
 @pytest.mark.parametrize(("state", "code"), [(State.FAILED, 1), (State.PAUSED, 3), (State.CANCELLED, 3)])

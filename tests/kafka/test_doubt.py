@@ -40,6 +40,17 @@ async def test_the_commit_that_settles_the_doubt(feed: Feed) -> None:
     assert (_closed(feed), feed.troubles) == (False, [])
 
 
+async def test_what_is_confirmed_is_not_doubted(feed: Feed) -> None:
+    """Work that has lasted through a standstill may write for its partition again once the membership is shown."""
+    feed.tracker.pulse.until = 0.0
+    assert not feed.tracker.pulse.beat()
+    assert feed.tracker.pulse.doubtful
+    await feed.reopen(1)
+    assert feed.tracker.pulse.doubtful, "of before the last doubt"
+    await feed.reopen(2)
+    assert not feed.tracker.pulse.doubtful
+
+
 async def test_a_commit_of_before_the_last_doubt_says_nothing(feed: Feed) -> None:
     """It stood still again since that commit was asked for: nothing starts on its word."""
     assert await feed.reopen(1) == {}

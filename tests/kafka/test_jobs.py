@@ -37,6 +37,7 @@ async def test_the_whole_window_once() -> None:
     assert Counter(world.sent) == Counter(every(("wh_1", "wh_2")))
     told = world.progress
     assert (told.state, told.events, told.deliveries, told.unreadable) == (State.DONE, 20, 40, 0)
+    assert told.bytes == 2 * sum(len(one.value or b"") for one in world.records), "as a plan counts them"
     assert all(one.next == one.end for one in told.partitions)
     assert (world.offsets.floor, world.offsets.unfinished, told.ended_ms) == (1, {}, NOW_MS)
 
@@ -108,6 +109,32 @@ async def test_a_lost_partition_is_not_written_for(how: str) -> None:
     await world.ended()
     assert [one for one in world.broker.written if one.topic == REPLAY_PROGRESS] == told
     assert world.offsets.floor == 0
+
+
+async def test_a_replay_outlives_a_short_standstill() -> None:
+    """The partition is closed, and open again before the job has wound up: nobody else reads the order, so it goes on.
+
+    What it tells from then on is its own again.
+    """
+    world = World(window())
+    await world.give(SLOW)
+    await world.until(lambda: len(world.sent) > 3)
+    world.broker.holds = frozenset({TO})
+    sent = len(world.sent)
+    await world.until(lambda: len(world.sent) > sent, "a report that it waits for")
+    pulse = world.offsets.pulse
+    pulse.until = 0.0
+    assert not pulse.beat()
+    world.offsets.close()
+    since = time.monotonic()
+    await world.until(lambda: time.monotonic() - since > 2 * reading.LOOK_S, "it has seen that")
+    assert world.doing.tasks, "it winds up"
+    pulse.confirmed()
+    world.offsets.closed, world.broker.holds = False, frozenset()
+    world.broker.report()
+    await world.ended()
+    assert set(world.sent) == every()
+    assert (world.progress.state, world.progress.deliveries, world.offsets.floor) == (State.DONE, 20, 1)
 
 
 async def test_pause_and_resume() -> None:

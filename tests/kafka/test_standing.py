@@ -60,12 +60,12 @@ async def test_the_log_is_new_enough_when_the_recorder_has_committed(
     assert await recorded() is None
 
 
-async def test_what_replays_have_written_comes_before_the_log(
+async def test_what_another_replay_has_written_comes_first(
     cluster: LiveCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is nobody's to see until it has been let in: only then it is asked how far the recorder has to come."""
+    """While it waits to be let in the log cannot know of it: two recoveries in a row would send it twice."""
     settings, recorder, delay = settings_of(cluster), f"test-{uuid.uuid4().hex}", f"test-{uuid.uuid4().hex}"
-    topic, replayed = new_topic(settings), new_topic(settings)
+    replayed, topic = new_topic(settings), new_topic(settings)
     monkeypatch.setattr(module, "_RECORDER", recorder)
     monkeypatch.setattr(module, "DELAY_GROUP", delay)
     monkeypatch.setattr(module, "DELIVERIES_REPLAY", replayed)
@@ -75,7 +75,7 @@ async def test_what_replays_have_written_comes_before_the_log(
     produce(settings, topic, [(None, b"x")] * 3)
     with offsets_of(settings, delay) as offsets:
         offsets.commit({(replayed, 0): 3})
-    assert "lacks the last 3 records" in (await recorded() or "")
+    assert "lacks the last 3 records" in (await recorded() or ""), "those that have been let in meanwhile, too"
     with offsets_of(settings, recorder) as offsets:
         offsets.commit({(topic, 0): 3})
     assert await recorded() is None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -97,6 +98,27 @@ def test_a_topic_of_which_all_is_gone_is_told_from_one_that_never_had_anything()
     assert (never.empty, never.gap) == (Empty.NOTHING, None)
 
 
+@pytest.mark.parametrize(
+    ("before_ms", "from_ms", "gone"),
+    [(400, 400, (1,)), (400, 399, (1, 2)), (None, 400, (1, 2))],
+    ids=["kept since then", "not kept for so long", "not known"],
+)
+def test_an_empty_partition_has_lost_something_only_if_retention_reaches_so_far(
+    before_ms: float | None, from_ms: int, gone: tuple[int, ...]
+) -> None:
+    """It may be empty for weeks: that is no gap of the last hours. One that still has records is judged by these."""
+    begins, ends = {0: 0, 1: 40, 2: 7}, {0: 90, 1: 90, 2: 7}
+    kept = replace(log(begins, ends, {0: 500, 1: 3_000}), gone_before_ms=before_ms)
+    made = window(Asked(from_ms=from_ms), kept, {0: 0, 1: 40, 2: 7}, ends, ends)
+    assert made.gap == Gap(gone, from_ms, 3_000)
+
+
+def test_a_topic_that_has_lost_everything_is_no_witness() -> None:
+    """Where nothing is left it was not retention by age alone: all that lay there may have been of the window."""
+    kept = replace(log({0: 7}, {0: 7}, {}), gone_before_ms=400)
+    assert window(Asked(from_ms=500), kept, {0: 7}, {0: 7}, {0: 7}).gap == Gap((0,), 500)
+
+
 def test_a_window_is_cut_at_what_the_router_has_committed() -> None:
     """What is behind that is on its way, and counted; where it has committed nothing, all is."""
     asked, starts, ends = Asked(from_ms=3_000, routed=True), {0: 10, 1: 40}, {0: 90, 1: 90}
@@ -158,6 +180,26 @@ async def test_what_retention_has_taken_is_told(settings: Settings) -> None:
     delete(settings, topic, 0, 4)
     nothing = await resolve(settings, topic, Asked(from_ms=at(5)))
     assert (nothing.empty, nothing.gap) == (Empty.REMOVED, Gap((0, 1), at(5)))
+
+
+@pytest.mark.parametrize(
+    ("config", "gone"),
+    [({}, (0,)), ({"retention.bytes": "1000000000"}, (0, 1))],
+    ids=["by age", "by size"],
+)
+async def test_how_long_a_topic_keeps_its_records_is_asked(
+    settings: Settings, config: dict[str, str], gone: tuple[int, ...]
+) -> None:
+    """By age nothing of the last day is gone of an empty partition; a limit of size may have taken anything."""
+    topic = new_topic(settings, 2, {"retention.ms": str(7 * 86_400_000), **config})
+    now = time.time() - BEGIN_MS / 1000
+    write(settings, topic, 0, int(now - 7_200), int(now))
+    write(settings, topic, 1, int(now - 7_200))
+    delete(settings, topic, 0, 1)
+    delete(settings, topic, 1, 1)
+    made = await resolve(settings, topic, Asked(from_ms=at(now - 86_400)))
+    assert made.gap is not None
+    assert made.gap.partitions == gone
 
 
 async def test_an_open_transaction_is_not_in_a_window(settings: Settings) -> None:

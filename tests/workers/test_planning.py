@@ -360,9 +360,14 @@ async def test_what_retention_takes_meanwhile_is_part_of_the_gap(log: Asked, bef
         ({"a/w": 1_000}, 100.0, 10.0),
         ({"a/w": 1_000, "a/slow": 80}, None, 10.0),
         ({"a/w": 9_000, "a/slow": 80}, None, 18.2),
+        ({"a/least": 5}, None, 50.0),
     ],
-    ids=["nothing", "default rate", "own rate", "a slow webhook", "many"],
+    ids=["nothing", "default rate", "own rate", "a slow webhook", "many", "one that hardly takes any"],
 )
 def test_the_duration_is_that_of_the_slowest(by_webhook: dict[str, int], rate: float | None, seconds: float) -> None:
-    """All at the replay's rate, and each webhook's at four fifths of its own: 10 a second for the slow one."""
-    assert duration_s(by_webhook, rate, lambda _, webhook: 10.0 if webhook == "slow" else None) == seconds
+    """All at the replay's rate, and each webhook's at four fifths of its own: 10 a second for the slow one.
+
+    None is given less than one in ten seconds, whatever it allows.
+    """
+    own = {"slow": 10.0, "least": 1e-308}
+    assert duration_s(by_webhook, rate, lambda _, webhook: own.get(webhook)) == seconds

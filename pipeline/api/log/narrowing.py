@@ -18,6 +18,7 @@ Type = Annotated[
     str | None, Query(max_length=TYPE_CHARACTERS, pattern=r"^[^\x00]*$", description="Of this event type.")
 ]
 Webhook = Annotated[Id | None, Query(description="Of this webhook.")]
+Replay = Annotated[Id | None, Query(description="Written by this replay.")]
 Statuses = Annotated[list[Status] | None, Query(description="In this state; several may be given.")]
 
 
@@ -26,13 +27,15 @@ def _events(from_: From = None, to: To = None, type_: Annotated[Type, Query(alia
 
 
 def _deliveries(
+    *,
     from_: From = None,
     to: To = None,
     type_: Annotated[Type, Query(alias="type")] = None,
     webhook: Webhook = None,
     status: Statuses = None,
+    replay: Replay = None,
 ) -> DeliveryFilter:
-    return DeliveryFilter(webhook, tuple(status or ()), type_, *span(from_, to))
+    return DeliveryFilter(webhook, tuple(status or ()), type_, *span(from_, to), replay)
 
 
 def span(from_: str | None, to: str | None) -> tuple[int | None, int | None]:

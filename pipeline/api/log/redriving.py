@@ -19,7 +19,7 @@ from pipeline.api.problems import FieldError, Refusal, invalid
 from pipeline.api.replays import accepted, ordered, replay_id
 from pipeline.flow.deadletter import LetterState, Reason
 from pipeline.flow.event import TYPE_CHARACTERS
-from pipeline.flow.replay import DEFAULT_RATE, MOST_RATE, Ordered, Replay, Source
+from pipeline.flow.replay import DEFAULT_RATE, LEAST_RATE, MOST_RATE, Ordered, Replay, Source
 from pipeline.flow.window import Asked
 from pipeline.kafka.topics import DEAD_LETTERS
 from pipeline.store.log import DeadFilter, Group
@@ -46,7 +46,7 @@ class RedriveIn(Strict):
         examples=["2026-01-31T12:00:00Z"],
     )
     to: _When | None = Field(default=None, description="Made before this time.")
-    rate: Annotated[float, Field(gt=0, le=MOST_RATE)] | None = Field(
+    rate: Annotated[float, Field(ge=LEAST_RATE, le=MOST_RATE)] | None = Field(
         default=None, description=f"Deliveries a second at most; {DEFAULT_RATE:g}, when it is missing."
     )
     dry_run: bool = Field(default=False, description="Count, and write nothing.")

@@ -58,12 +58,15 @@ def deliveries_page(
 
     Every index has the state before the time. A page of several states, or of all, merges their stretches, of each of
     which no more is read than is given out: so no combination of filters needs an index of its own without the state.
+    A replay's deliveries have one of their own; what other filters leave of them is found by passing the rest.
     """
     conditions = [deliveries.c.tenant == told(tenant)]
     if wanted.webhook is not None:
         conditions.append(deliveries.c.webhook == told(wanted.webhook))
     if wanted.type is not None:
         conditions.append(deliveries.c.type == indexed(wanted.type))
+    if wanted.replay is not None:
+        conditions.append(deliveries.c.replay == told(wanted.replay))
     conditions += stretch(deliveries, wanted.from_ms, wanted.to_ms, after)
     one_state = [
         select(*_DELIVERY).where(*conditions, deliveries.c.state == STATES.index(status))

@@ -69,6 +69,7 @@ class DeliveryFilter:
     type: str | None = None
     from_ms: int | None = None
     to_ms: int | None = None
+    replay: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,8 @@ events = Table(
 )
 
 _OF_REPLAYS, _OF_REDRIVES = text("replay IS NOT NULL"), text("redrive IS NOT NULL")
+_BY_REPLAY = ("replay", "state", "tenant", "created_ms", "id")
+"""For counting by states, and for lists of one state each."""
 deliveries = Table(
     "deliveries",
     metadata,
@@ -72,7 +74,7 @@ deliveries = Table(
     Index("deliveries_by_webhook_type", "tenant", "webhook", "type", "state", "created_ms", "id"),
     Index("deliveries_by_event", "tenant", "event", "webhook", "id"),
     Index("deliveries_by_time", "created_ms"),
-    Index("deliveries_by_replay", "replay", "state", postgresql_where=_OF_REPLAYS, sqlite_where=_OF_REPLAYS),
+    Index("deliveries_by_replay", *_BY_REPLAY, postgresql_where=_OF_REPLAYS, sqlite_where=_OF_REPLAYS),
     Index("deliveries_by_redrive", "redrive", "state", postgresql_where=_OF_REDRIVES, sqlite_where=_OF_REDRIVES),
 )
 

@@ -77,6 +77,18 @@ def test_every_combination_of_filters(
         assert fitting or Status.SENDING in statuses
 
 
+def test_a_replays_deliveries(filled: DeliveryLog) -> None:
+    """Page by page those of it alone, of this tenant; other filters narrow them further."""
+    made = [delivery(100 + n, append_ms=900 + n, replay="rpl_1" if n % 3 else "rpl_2") for n in range(30)]
+    filled.write([*made, delivery(200, tenant="other", replay="rpl_1"), attempt(101, Done(), offset=101)])
+    wanted = DeliveryFilter(replay="rpl_1")
+    found = walked(lambda after: filled.deliveries(TENANT, wanted, after, 7))
+    assert [row.id for row in found] == [f"msg_{100 + n}" for n in reversed(range(30)) if n % 3]
+    done = filled.deliveries(TENANT, DeliveryFilter(statuses=(Status.DELIVERED,), replay="rpl_1"), None, 7).items
+    assert [row.id for row in done] == ["msg_101"]
+    assert not filled.deliveries(TENANT, DeliveryFilter("wh_2", replay="rpl_1"), None, 7).items
+
+
 def test_page_that_is_just_full_is_the_last(filled: DeliveryLog) -> None:
     """`next` is None where nothing follows, so that nobody asks for an empty page."""
     assert filled.deliveries(TENANT, DeliveryFilter(), None, 60).next is None

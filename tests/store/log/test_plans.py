@@ -104,6 +104,14 @@ def test_pages_of_deliveries(filled: DeliveryLog, number: int) -> None:
         check(filled, query, equal=2 + (wanted.webhook is not None) + (wanted.type is not None))
 
 
+@pytest.mark.parametrize(("statuses", "times", "after"), list(itertools.product(STATUSES, TIMES, PLACES)))
+def test_pages_of_a_replays_deliveries(filled: DeliveryLog, statuses: Any, times: Any, after: Any) -> None:
+    """As for deliveries: along its own index, which holds nothing else."""
+    wanted = DeliveryFilter(None, statuses, None, times[0], times[1], "rpl_3")
+    query = queries.deliveries_page("t0", wanted, after, LIMIT, dialect=filled._engines.dialect)
+    check(filled, query, equal=3)
+
+
 @pytest.mark.parametrize("number", range(0, len(DEAD), 12))
 def test_pages_of_dead_letters(filled: DeliveryLog, number: int) -> None:
     """Every combination of filters, those by state too, is read along one index, without a sort.
