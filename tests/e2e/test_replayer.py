@@ -157,11 +157,14 @@ class World:
         async with replayer(Place(settings, f"replayer-replays-{slot}", None, CollectorRegistry())) as wired:
             beside = [asyncio.create_task(one) for one in wired.beside]
             await wired.stage.start()
-            yield wired
-            assert await wired.stage.stop(GRACE_S), "it has drained"
+            try:
+                yield wired
+            finally:
+                drained = await wired.stage.stop(GRACE_S)
+                for task in beside:
+                    task.cancel()
+            assert drained
             assert not wired.stage.failed.done()
-            for task in beside:
-                task.cancel()
 
 
 @pytest.fixture
@@ -185,7 +188,7 @@ async def test_a_killed_replayer_leaves_no_gap(world: World) -> None:
     for place in ("after-report/deliveries-replay:40", "after-report/replay-progress:2"):
         await asyncio.to_thread(world.killed, place)
     async with world.replayer():
-        await world.until(lambda told: told[order.id].state is State.DONE, "done")
+        await world.until(lambda told: order.id in told and told[order.id].state is State.DONE, "done")
     sent, told = (await world.sent())[order.id], (await world.progress())[order.id]
     assert len(sent) == EVENTS
     assert (told.events, told.deliveries, told.unreadable) == (EVENTS, EVENTS, 0)
