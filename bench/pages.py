@@ -40,7 +40,7 @@ SELECT 'tenant_' || CASE luck % 2 WHEN 0 THEN 0 ELSE luck / 2 % :tenants END,
     'msg_' || substr(hex(randomblob(13)), 1, 26), 'wh_' || printf('%022d', luck / 40 % :webhooks),
     'evt_' || hex(randomblob(12)), 'orders.order.' || (luck / 1000 % :types), :begin + n * 10 / 3, '',
     CASE WHEN luck / 20000 % 100 < 93 THEN 4 WHEN luck / 20000 % 100 < 97 THEN 3 ELSE luck / 20000 % 3 END,
-    '', 1, luck / 7 % 12, n, 'delivered', 200, 35, NULL, n, luck / 7 % 12, :begin + n * 10 / 3, NULL, 3, n, 1234
+    '', 1, luck / 7 % 12, n, 'delivered', 200, 35, NULL, n, luck / 7 % 12, :begin + n * 10 / 3, NULL, 3, n, 1234, NULL
 FROM row
 """
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import datetime as dt
-from contextlib import suppress
 from typing import Annotated, Generic, TypeVar
 
 from fastapi import Depends, Query
@@ -74,11 +73,16 @@ def _place(text: str) -> Place:
 
 def read_time(text: str, field: str) -> int:
     """Milliseconds since the epoch of a time as RFC 3339 writes it. Raises `Refusal` (422) naming the field."""
-    with suppress(ValueError, OverflowError):
+    try:
         moment = dt.datetime.fromisoformat(text)
-        if moment.tzinfo is not None and "T" in text.upper():  # in UTC of the years 1 to 9999, or it cannot be written
-            return (moment.astimezone(dt.UTC) - _EPOCH) // dt.timedelta(milliseconds=1)
-    raise invalid([FieldError(field, "time", "A time is written like 2026-01-31T12:00:00Z (RFC 3339)")])
+    except ValueError:
+        moment = None
+    if moment is None or moment.tzinfo is None or "T" not in text.upper():
+        raise invalid([FieldError(field, "time", "A time is written like 2026-01-31T12:00:00Z (RFC 3339)")])
+    try:
+        return (moment.astimezone(dt.UTC) - _EPOCH) // dt.timedelta(milliseconds=1)
+    except OverflowError as error:  # its offset leads out of the calendar: it could not be written again
+        raise invalid([FieldError(field, "time", "A time lies in the years 1 to 9999 (UTC)")]) from error
 
 
 def written_time(time_ms: int) -> str:

@@ -196,7 +196,7 @@ async def test_offsets_in_place_of_times(log: Logged) -> None:
         ({"to": "2026-01-01T00:30:00Z"}, "/to", "later than `from`"),
         ({"from": "1969-12-01T00:00:00Z", "to": "1969-12-31T23:59:59.999Z"}, "/to", "later than `from`"),
         ({"from": "0001-01-01T00:00:00+14:00"}, "/from", "years 1 to 9999"),
-        ({"to": "9999-12-31T23:59:59.999999Z"}, "/to", "years 1 to 9999"),
+        ({"to": "9999-12-31T23:59:59-01:00"}, "/to", "years 1 to 9999"),
         ({"from": "2027-01-01T00:00:00Z"}, "/from", "there are some from 2026-01-01T01:00:00.000Z to"),
         ({"types": ["no type"]}, "/types/0", "matches no event type"),
         ({"webhooks": ["wh_x"]}, "/webhooks/0", "pipeline webhooks list acme"),

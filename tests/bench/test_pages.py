@@ -26,7 +26,7 @@ def test_run_measures_a_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
         with log._engines.reader.connect() as connection:
             assert connection.exec_driver_sql("PRAGMA journal_mode").scalar_one() == "wal"
             made = connection.exec_driver_sql("SELECT count(*) FROM sqlite_master WHERE name LIKE 'deliveries_by_%'")
-            assert made.scalar_one() == 7
+            assert made.scalar_one() == 8
 
 
 def test_missed_floor_is_named() -> None:
