@@ -159,8 +159,10 @@ async def test_what_kafka_did_not_confirm_may_be_sent_again(api: Api, log: Logge
     path = f"{D}/{held.id}/redeliver"
     log.parts.records.down = True
     await api.post(path, status=503)
+    assert log.parts.records.published == []
     log.parts.records.down = False
     await api.post(path, status=202)
+    assert len(log.parts.records.published) == 1
 
 
 async def test_a_failed_writing_is_taken_back(api: Api, log: Logged) -> None:

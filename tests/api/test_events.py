@@ -143,9 +143,10 @@ async def test_a_batch_is_a_list_of_up_to_a_thousand(api: Api, parts: Parts, eve
     assert parts.ingest.events == []
 
 
-async def test_a_batch_holds_nothing_else(api: Api) -> None:
-    """Unknown fields are refused beside a batch, too."""
-    await api.post(EVENTS, {"events": [EVENT], "type": "a"}, 422)
+async def test_a_batch_holds_nothing_else(api: Api, parts: Parts) -> None:
+    """Beside a batch an event has no fields, and beside an event there is no batch."""
+    assert set(faults(await api.post(EVENTS, {"events": [EVENT], "type": "a"}, 422))) == {"/events"}
+    assert parts.ingest.events == []
 
 
 async def test_without_the_brokers_acknowledgement_it_is_503(api: Api, parts: Parts) -> None:
@@ -158,9 +159,10 @@ async def test_without_the_brokers_acknowledgement_it_is_503(api: Api, parts: Pa
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"nonsense", b'{"type":"a","data":NaN}', b"\xff", b'{"data":' + b"[" * 5000]
 )
-async def test_an_event_that_cannot_be_read_is_400(api: Api, body: bytes) -> None:
+async def test_an_event_that_cannot_be_read_is_400(api: Api, parts: Parts, body: bytes) -> None:
     """What is no strict JSON is refused as unreadable."""
     await api.post(EVENTS, body, 400)
+    assert parts.ingest.events == []
 
 
 async def test_deep_nesting_is_refused_or_kept_whole(api: Api, parts: Parts) -> None:
@@ -173,9 +175,10 @@ async def test_deep_nesting_is_refused_or_kept_whole(api: Api, parts: Parts) -> 
             assert parts.ingest.events[-1].data == text
 
 
-async def test_an_unknown_tenant_takes_no_events(api: Api) -> None:
+async def test_an_unknown_tenant_takes_no_events(api: Api, parts: Parts) -> None:
     """Events of a tenant that is not there are 404."""
     await api.post("/v1/tenants/nobody/events", EVENT, 404)
+    assert parts.ingest.events == []
 
 
 async def test_text_outside_ascii_is_kept(api: Api, parts: Parts) -> None:
@@ -257,7 +260,8 @@ async def test_data_unlike_the_catalogue_is_warned_of_where_that_is_wanted(api: 
 
 async def test_a_products_own_rule_holds_whatever_is_validated(api: Api) -> None:
     """What a product could not send is refused with validation off, too."""
-    await api.post(await qase(api, "off"), {**CASE, "data": [7]}, 422)
+    problem = await api.post(await qase(api, "off"), {**CASE, "data": [7]}, 422)
+    assert set(faults(problem)) == {"/data"}
 
 
 @pytest.mark.parametrize("count", [5, 100_000])

@@ -45,7 +45,10 @@ async def test_who_has_the_least_role_may(api: Api, profile: str) -> None:
     least = api.using((await make(api, PROFILES[profile].least_role, "acme"))["key"])
     await least.patch(place, {"url": f"{URL}/2"})
     await least.ask("POST", f"{place}/deactivate")
+    shown = await api.get(place)
+    assert (shown["url"], shown["status"]) == (f"{URL}/2", "inactive")
     await least.ask("DELETE", place, None, 204)
+    await api.get(place, 404)
 
 
 def test_only_bug_bounty_leaves_it_to_managers() -> None:
