@@ -117,7 +117,7 @@ def _product(request: Request, tenant: str) -> Profile:
     return PROFILES[deps.tenant(tenant).profile]
 
 
-def _principal(request: Request) -> Principal:
+async def _principal(request: Request) -> Principal:
     found: Principal = request.scope[_PRINCIPAL]
     return replace(found, operation=request.scope["route"].operation_id)
 

@@ -193,7 +193,7 @@ class Deps:
         await self.control.write(made, *changes)
 
 
-def _deps(request: Request) -> Deps:
+async def _deps(request: Request) -> Deps:
     found: Deps = request.app.state.deps
     return found
 

@@ -44,7 +44,7 @@ class Window(BaseModel):
     after: Place | None
 
 
-def _window(
+async def _window(
     limit: Annotated[int, Query(ge=1, le=MAX_LIMIT, description="How many at most.")] = 50,
     cursor: Annotated[str | None, Query(description="`next` of the page before.", max_length=256)] = None,
 ) -> Window:

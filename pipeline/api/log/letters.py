@@ -80,7 +80,7 @@ class LetterCounts(BaseModel):
     groups: list[LetterCount] = Field(description="The largest first; 200 at most.")
 
 
-def _filter(
+async def _filter(
     who: PrincipalOf,
     deps: DepsOf,
     *,

@@ -22,11 +22,11 @@ Replay = Annotated[Id | None, Query(description="Written by this replay.")]
 Statuses = Annotated[list[Status] | None, Query(description="In this state; several may be given.")]
 
 
-def _events(from_: From = None, to: To = None, type_: Annotated[Type, Query(alias="type")] = None) -> EventFilter:
+async def _events(from_: From = None, to: To = None, type_: Annotated[Type, Query(alias="type")] = None) -> EventFilter:
     return EventFilter(type_, *span(from_, to))
 
 
-def _deliveries(
+async def _deliveries(
     *,
     from_: From = None,
     to: To = None,
