@@ -36,7 +36,7 @@ from pipeline.kafka.pressure import Waits, listen
 from pipeline.kafka.processing import Deciding, Doing, Learning, Recording
 from pipeline.kafka.publisher import Publisher
 from pipeline.kafka.replays import CancelledReplays
-from pipeline.kafka.source import SHORT_FETCHES
+from pipeline.kafka.source import GATHERING, SHORT_FETCHES
 from pipeline.kafka.stage import Stage
 from pipeline.kafka.subscribers import ViewSubscribers
 from pipeline.kafka.table import Table
@@ -216,7 +216,7 @@ def _endpoints(
     return Endpoints(
         *opened,
         HealthRule.parse(settings.disable_after, settings.disable_attempts),
-        Ladder.parse(settings.ladder).tiers[0].wait_ms,
+        Ladder.parse(settings.ladder),
         clock=lambda: _time_ms(clock),
         stored=lambda webhook: targets.states.of(webhook.path),
         tested=WebhookTests(table, opened[0]).of,
@@ -239,7 +239,7 @@ async def delay(place: Place) -> AsyncIterator[Wired]:
         throttled, worker = {topics.DELIVERIES_REPLAY: throttle}, Delay(ladder, Undertaker(codec, now_ms))
         holding = Holding(worker, ladder.tier_wait_ms, publisher, clock, throttled)
         names = (topics.TIERS, topics.DELIVERIES_REPLAY)
-        read = {"topics": names, "paused": lambda: holding.paused, "properties": SHORT_FETCHES}
+        read = {"topics": names, "paused": lambda: holding.paused, "properties": GATHERING}
         source = await place.source("delay", await asyncio.to_thread(topics.unbegun, settings), **read)
         stage = Stage(settings, source, holding.processing)
         trimming = Trimming(settings, clock)

@@ -15,6 +15,7 @@ from dataclasses import dataclass, field
 from typing import Generic, NamedTuple, TypeVar
 
 from pipeline.flow.breaker import Breaker
+from pipeline.flow.retry import Ladder
 
 IN_FLIGHT = 16
 """Requests to one endpoint at a time, unless its webhook says fewer."""
@@ -35,8 +36,8 @@ _GUESSED_TIERS, _WRITES = 12, 6
 """While an endpoint is sick its capacity, and so every slot, is a guess: who waits for one looks again this soon at
 first, then after twice as long each time (a time is so many writes), up to the longest. So what came during an outage
 is not kept for long after it."""
-_ON_THE_WAY = 3
-"""A slot without a rate is looked at again after this part of the way to it."""
+_ON_THE_WAY = 2
+"""A slot that is an estimate is looked at again half-way at the latest."""
 _LATE = 20
 """The ladder may be late by this part of the smallest tier: whoever waits on it comes so much earlier."""
 
@@ -175,17 +176,19 @@ class Lane(Generic[T]):
         most = (self._allowed if self._shrunk else self.cap) / lasts
         return most if self.rate is None else min(most, self.rate / 1000)
 
-    def longest_ms(self, now: float, slot_ms: float, hop: int) -> int:
-        """How long a delivery that was written `hop` times may sleep at most before its slot is judged anew.
+    def sleep_ms(self, now: float, slot_ms: float, hop: int, ladder: Ladder) -> int:
+        """How long a delivery that was written `hop` times is to wait on the ladder for a slot, which it never misses.
 
-        Without a rate a slot is an estimate, by what the endpoint took at a moment: it is looked at again on the way.
+        At a limited rate, and behind an open breaker, a slot is a promise: whole smallest tiers, and what is left, less
+        than one, is waited for in memory. Otherwise it is an estimate by a moment, not worth more than one tier.
         """
         longest = LONGEST_MS
         if self._shrunk or self.breaker.trying:
             longest = min(_GUESSED_TIERS * self.tier_ms << min(hop // _WRITES, 10), LONGEST_MS)
         if self.rate is None and not self.breaker.trying:
-            longest = min(longest, max(int(slot_ms - now), 0) // _ON_THE_WAY)
-        return longest
+            return ladder.next_tier(min(longest, int(slot_ms - now) // _ON_THE_WAY)).wait_ms
+        tiers = int((slot_ms - now - self.tier_ms / _LATE) // self.tier_ms)
+        return max(min(tiers, longest // self.tier_ms), 1) * self.tier_ms
 
     @property
     def well(self) -> bool:
@@ -220,12 +223,3 @@ class Lane(Generic[T]):
         capacity = self.capacity(now)
         self.reserved_until_ms = now + (self.reserved_until_ms - now) * self._reserved_by / capacity
         self._reserved_by = capacity
-
-
-def sleep_ms(now: float, slot_ms: float, tier_ms: int, longest_ms: int = LONGEST_MS) -> int:
-    """How long to wait on the ladder for a slot: whole smallest tiers, at most so long, so that it is never missed.
-
-    The rest, less than a tier, is waited for in memory.
-    """
-    tiers = int((slot_ms - now - tier_ms / _LATE) // tier_ms)
-    return max(min(tiers, longest_ms // tier_ms), 1) * tier_ms

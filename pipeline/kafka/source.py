@@ -21,6 +21,8 @@ SHORT_FETCHES: Mapping[str, object] = {
 """For a feed that pauses partitions: one that is read on is asked for in the next fetch, so the one before must not
 wait long; what has been fetched of a paused partition is thrown away, so it should be little. New tiers are to be
 noticed too."""
+GATHERING: Mapping[str, object] = {**SHORT_FETCHES, "fetch_min_bytes": 1_048_576}
+"""The same for records that wait for seconds: what comes within one fetch's wait comes together."""
 
 
 @dataclass(frozen=True, slots=True)

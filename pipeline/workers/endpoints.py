@@ -17,7 +17,8 @@ import structlog
 
 from pipeline.flow.deliver import Verdict
 from pipeline.flow.health import OPERATIONS, Change, EndpointState, HealthRule, operational_event
-from pipeline.flow.isolation import IN_FLIGHT, Lane, sleep_ms
+from pipeline.flow.isolation import IN_FLIGHT, Lane
+from pipeline.flow.retry import Ladder
 from pipeline.flow.subscription import Subscription
 from pipeline.flow.trials import WebhookTest, showing
 from pipeline.ports import Codec, Outgoing, Publisher, Work
@@ -95,13 +96,13 @@ class Endpoints:
         codec: Codec,
         publisher: Publisher,
         rule: HealthRule,
-        tier_ms: int,
+        ladder: Ladder,
         *,
         clock: Callable[[], float],
         stored: Callable[[Subscription], EndpointState | None],
         tested: Callable[[str], WebhookTest | None] = lambda _: None,
     ) -> None:
-        self._codec, self._publisher, self._rule, self._tier_ms = codec, publisher, rule, tier_ms
+        self._codec, self._publisher, self._rule, self._ladder = codec, publisher, rule, ladder
         self._clock, self._stored, self._tested = clock, stored, tested
         self._known: OrderedDict[tuple[str, str], Endpoint] = OrderedDict()
         self._holding: dict[Endpoint, None] = {}
@@ -173,8 +174,7 @@ class Endpoints:
 
     def sleep_ms(self, endpoint: Endpoint, slot_ms: float, hop: int) -> int:
         """How long a delivery that was written `hop` times is to wait on the ladder for a slot."""
-        now = self._clock()
-        return sleep_ms(now, slot_ms, self._tier_ms, endpoint.lane.longest_ms(now, slot_ms, hop))
+        return endpoint.lane.sleep_ms(self._clock(), slot_ms, hop, self._ladder)
 
     def refresh(self) -> None:
         """Forget what is idle: a partition came, of whose endpoints others may have written since."""
@@ -265,7 +265,7 @@ class Endpoints:
         self._publisher.publish(Outgoing(ENDPOINT_STATE, endpoint.webhook.path.encode(), value))
 
     def _new(self, webhook: Subscription) -> Endpoint:
-        lane: Lane[Waiting] = Lane(self._tier_ms, webhook.max_in_flight or IN_FLIGHT, webhook.rate)
+        lane: Lane[Waiting] = Lane(self._ladder.tiers[0].wait_ms, webhook.max_in_flight or IN_FLIGHT, webhook.rate)
         stored = self._stored(webhook)
         if stored is None or stored.generation != webhook.generation:
             return Endpoint(webhook, lane, EndpointState(webhook.tenant, webhook.webhook, webhook.generation))

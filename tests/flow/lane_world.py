@@ -9,10 +9,10 @@ from dataclasses import dataclass, field
 from functools import partial
 from itertools import count
 
-from pipeline.flow.isolation import Lane, sleep_ms
+from pipeline.flow.isolation import Lane
+from pipeline.flow.retry import DEFAULT, Ladder
 
-TIER_MS = 5_000
-TIERS_MS = (21_600_000, 3_600_000, 1_800_000, 600_000, 180_000, 60_000, 20_000, 5_000)
+LADDER = Ladder.parse(DEFAULT)
 LATE_MS = 150.0
 
 
@@ -80,7 +80,7 @@ class World:
 
     def _sleep(self, one: Sent, slot_ms: float) -> None:
         hop = sum(hops(wait) + 1 for wait in one.waits)
-        wait = sleep_ms(self.now, slot_ms, TIER_MS, self.lane.longest_ms(self.now, slot_ms, hop))
+        wait = self.lane.sleep_ms(self.now, slot_ms, hop, LADDER)
         one.slot_ms = int(slot_ms)
         one.waits.append(wait)
         self.at(self.now + wait + self._random.random() * LATE_MS, lambda: self._enter(one))
@@ -107,6 +107,6 @@ class World:
 def hops(wait_ms: int) -> int:
     """The tiers that a wait is walked in, largest first."""
     walked = 0
-    for tier in TIERS_MS:
-        walked, wait_ms = walked + wait_ms // tier, wait_ms % tier
+    while wait_ms:
+        walked, wait_ms = walked + 1, wait_ms - LADDER.next_tier(wait_ms).wait_ms
     return walked

@@ -6,11 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from pipeline.flow.isolation import IN_FLIGHT, Lane, sleep_ms
-from tests.flow.lane_world import TIER_MS, Sent, World, hops
+from pipeline.flow.isolation import IN_FLIGHT, Lane
+from pipeline.flow.retry import Ladder
+from tests.flow.lane_world import LADDER, Sent, World, hops
 
 NOW = 1_000_000.0
 MINUTE, HOUR = 60_000.0, 3_600_000.0
+TIER_MS = LADDER.tiers[0].wait_ms
 
 
 def lane(rate: float | None = None, cap: int = IN_FLIGHT) -> Lane[Sent]:
@@ -172,9 +174,22 @@ def test_a_slow_moment_is_soon_over_for_those_who_wait_too() -> None:
 def test_a_guess_is_as_old_as_the_ladder_is_long() -> None:
     """A sick endpoint's slots are looked at again after twelve of the smallest tier, however long that is."""
     short: Lane[Sent] = Lane(200)
+    ladder = Ladder.parse("retry-5s=200ms retry-20s=600ms retry-60s=2400ms retry-3m=9s")
     short.enter(NOW)
+    assert short.sleep_ms(NOW, NOW + HOUR, 0, ladder) == 9_000
     short.leave(NOW + 100, NOW, 100, failed=True)
-    assert short.longest_ms(NOW, NOW + HOUR, 0) == 12 * 200
+    assert short.sleep_ms(NOW, NOW + HOUR, 0, ladder) == 12 * 200
+
+
+def test_a_slow_endpoint_costs_few_writes() -> None:
+    """Ten thousand at once for one that takes three seconds: it is never idle, and an estimate is worth one tier."""
+    world = World(lane(), lambda _: (3_000, False))
+    world.arrive(every_ms=1, number=10_000)
+    world.look()
+    world.run(NOW + HOUR)
+    assert len(world.sent) == 10_000
+    assert (world.sent[-1].sent_ms or 0) < NOW + 1.1 * 10_000 * 3_000 / IN_FLIGHT
+    assert sum(hops(wait) + 1 for one in world.sent for wait in one.waits) / 10_000 < 30
 
 
 def test_another_process_goes_on_behind_what_was_reserved() -> None:
@@ -199,14 +214,23 @@ def test_a_new_generation_begins_anew() -> None:
 
 
 @given(st.floats(5_000, 1e9), st.integers(100, 10_000))
-def test_sleep_never_misses_its_slot(ahead_ms: float, tier_ms: int) -> None:
+def test_sleep_never_misses_a_promised_slot(ahead_ms: float, tier_ms: int) -> None:
     """Whoever waits on the ladder for a slot comes back before it, or sleeps the hour that is the most."""
     ahead_ms += tier_ms * 1.1
-    wait = sleep_ms(NOW, NOW + ahead_ms, tier_ms)
+    wait = Lane[Sent](tier_ms, rate=10.0).sleep_ms(NOW, NOW + ahead_ms, 0, LADDER)
     assert wait % tier_ms == 0
     assert wait <= HOUR
     assert wait <= ahead_ms
     assert wait >= ahead_ms - tier_ms * 1.06 or wait > HOUR - tier_ms
+
+
+@given(st.floats(TIER_MS * 1.1, 1e9), st.integers(0, 100))
+def test_an_estimated_slot_is_worth_one_tier(ahead_ms: float, hop: int) -> None:
+    """It is looked at again half-way at the latest, but for the smallest tier, which never misses it."""
+    wait = lane().sleep_ms(NOW, NOW + ahead_ms, hop, LADDER)
+    assert hops(wait) == 1
+    assert wait <= max(ahead_ms / 2, TIER_MS)
+    assert wait * 6 > min(ahead_ms / 2, HOUR)
 
 
 @pytest.mark.parametrize("rate", [None, 2.0])

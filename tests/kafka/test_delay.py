@@ -21,7 +21,7 @@ from pipeline.kafka.clock import BrokerClock, tick
 from pipeline.kafka.delay import Holding
 from pipeline.kafka.feed import Batch, Source
 from pipeline.kafka.publisher import Publisher
-from pipeline.kafka.source import SHORT_FETCHES
+from pipeline.kafka.source import GATHERING
 from pipeline.kafka.stage import Stage
 from pipeline.kafka.tracker import Progress
 from pipeline.ports import Outgoing, Record
@@ -77,7 +77,7 @@ async def delaying(
     """The delay role at work on these tiers, as it is wired."""
     publisher, clock = Publisher(settings, linger_ms=1), BrokerClock()
     work = holding(publisher, waits_ms, ladder, out, clock)
-    source = Source(group, "one", tuple(waits_ms), paused=lambda: work.paused, properties=SHORT_FETCHES)
+    source = Source(group, "one", tuple(waits_ms), paused=lambda: work.paused, properties=GATHERING)
     stage = Stage(settings, source, work.processing)
     beside = [asyncio.create_task(work.run()), asyncio.create_task(tick(clock, publisher))]
     await stage.start()

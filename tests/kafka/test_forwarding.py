@@ -25,7 +25,7 @@ from pipeline.kafka.delay import Holding
 from pipeline.kafka.feed import Batch, Source
 from pipeline.kafka.groups import offsets_of
 from pipeline.kafka.publisher import Publisher
-from pipeline.kafka.source import SHORT_FETCHES
+from pipeline.kafka.source import GATHERING
 from pipeline.kafka.stage import Stage
 from pipeline.kafka.tracker import Progress
 from pipeline.ports import Outgoing, Record
@@ -175,7 +175,7 @@ async def forwarding(
 
     throttled = {replayed: Throttle(time.monotonic())}
     work = Holding(forward, lambda _: 0, publisher, BrokerClock(), throttled)
-    source = Source(group, "one", names, paused=lambda: work.paused, properties=SHORT_FETCHES)
+    source = Source(group, "one", names, paused=lambda: work.paused, properties=GATHERING)
     stage = Stage(settings, source, work.processing)
     running = asyncio.create_task(work.run())
     await stage.start()

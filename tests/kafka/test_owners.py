@@ -178,7 +178,7 @@ async def owning(
         hand_over = HandOver(publisher, repeats, place.ladder)
         webhook = target(PROFILES["inspectorio"])
         targets = Known([], {"acme/wh_1": webhook})
-        endpoints = Endpoints(place.codec, publisher, HEALTH, 5_000, clock=lambda: NOW_MS, stored=lambda _: None)
+        endpoints = Endpoints(place.codec, publisher, HEALTH, place.ladder, clock=lambda: NOW_MS, stored=lambda _: None)
         roomy(endpoints, webhook.subscription)
         ports = (place.codec, targets, endpoint, publisher, undertaker, repeats, place.ladder, endpoints)
         worker = Sender(*ports, lambda: NOW_MS, lambda: 0.0, told, taking.catch_up)

@@ -199,7 +199,7 @@ def sending(
     clock: Callable[[], int] = lambda: NOW_MS  # noqa: E731 - a clock that stands
     repeats, told = Repeats(), attempts.append
     hand_over = HandOver(publisher, repeats, ladder, 0)
-    endpoints = roomy(Endpoints(CODEC, publisher, HEALTH, 5_000, clock=clock, stored=lambda _: None), held)
+    endpoints = roomy(Endpoints(CODEC, publisher, HEALTH, ladder, clock=clock, stored=lambda _: None), held)
     ports = (CODEC, targets, endpoint, publisher, UNDERTAKER, repeats, ladder, endpoints, clock, lambda: 0.0, told)
     elsewhere = Elsewhere(log, repeats)
     sender = Sender(*ports, elsewhere)

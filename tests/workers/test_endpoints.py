@@ -64,7 +64,7 @@ def paced(
     """Put new endpoints under this clock into the sender; the webhook is changed like this."""
     held = flow.targets.there["acme/wh_1"]
     flow.targets.there["acme/wh_1"] = replace(held, subscription=replace(held.subscription, **webhook))  # type: ignore[arg-type]
-    made = Endpoints(CODEC, flow.publisher, HEALTH, TIER_MS, clock=clock, stored=lambda _: stored, tested=tested)
+    made = Endpoints(CODEC, flow.publisher, HEALTH, LADDER, clock=clock, stored=lambda _: stored, tested=tested)
     object.__setattr__(flow.sender, "endpoints", made)
     return made
 
@@ -327,7 +327,7 @@ async def test_a_newer_webhook_begins_anew(clock: Clock) -> None:
 async def test_idle_endpoints_are_forgotten(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """Memory holds a bounded number of endpoints; those at work are among them."""
     monkeypatch.setattr(module, "KNOWN", 10)
-    endpoints = Endpoints(CODEC, Slow(), HEALTH, TIER_MS, clock=clock, stored=lambda _: None)
+    endpoints = Endpoints(CODEC, Slow(), HEALTH, LADDER, clock=clock, stored=lambda _: None)
     busy = endpoints.of(target(webhook="wh_busy").subscription)
     endpoints.enter(busy, 0)
     for number in range(200):
