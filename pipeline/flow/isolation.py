@@ -135,11 +135,11 @@ class Lane(Generic[T]):
             return None
         return max(self._next_ms, self.breaker.until_ms, self.held[0].slot_ms if self.rate is not None else now)
 
-    def overflow(self, now: float) -> list[T]:
-        """What is held beyond what will get its turn soon: those with the latest slots."""
+    def overflow(self, now: float, most: int) -> list[T]:
+        """What is held beyond what will get its turn soon, the earliest slots first; no more than `most`."""
         room = self._room(now)
-        out = [held.item for held in self.held[room:]]
-        del self.held[room:]
+        out = [held.item for held in self.held[room : room + most]]
+        del self.held[room : room + most]
         return out
 
     def leave(self, now: float, begun: float, duration_ms: float, *, failed: bool) -> None:

@@ -14,6 +14,7 @@ from pipeline.flow.retry import DEFAULT, Ladder
 
 LADDER = Ladder.parse(DEFAULT)
 LATE_MS = 150.0
+MOST_AT_A_LOOK = 20
 
 
 @dataclass(slots=True)
@@ -62,7 +63,7 @@ class World:
 
     def look(self, every_ms: float = 50.0) -> None:
         """Look after what is held, now and then, as the sender does."""
-        for one in self.lane.overflow(self.now):
+        for one in self.lane.overflow(self.now, MOST_AT_A_LOOK):
             self._sleep(one, self.lane.reserve(self.now, far=True))
         self._pump()
         self.at(self.now + every_ms, self.look)

@@ -187,9 +187,10 @@ async def test_an_endpoint_that_hangs_gives_up_what_waits(clock: Clock) -> None:
     await settled()
     assert len(flow.endpoint.requests) == 2
     clock.now += 30_000
-    endpoints.look()
-    await settled()
-    assert len([record for record in flow.publisher.written if record.topic.startswith("retry-")]) == 40 - 2 - 5
+    for on_the_ladder in (20, 40 - 2 - 5):  # not all in one moment: others are to be served between
+        endpoints.look()
+        await settled()
+        assert len([record for record in flow.publisher.written if record.topic.startswith("retry-")]) == on_the_ladder
     for work in works:
         work.cancel()
     await asyncio.gather(*works, return_exceptions=True)
