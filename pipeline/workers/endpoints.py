@@ -31,9 +31,9 @@ MOST_IN_FLIGHT = 2_000
 KNOWN = 20_000
 """Endpoints that are remembered. Of the hundred that were used longest ago an idle one is forgotten."""
 _OLDEST = 100
-_LOOK_S, _MOST_AT_A_LOOK = 0.05, 20
-"""How often is looked after what waits, and how much of it goes to the ladder then: when many endpoints fail in one
-moment, what waits for them is no more urgent than before, and would hold up those that are well."""
+_LOOK_S, _AT_A_LOOK = 0.05, 20
+"""How often is looked after what waits, and how much of it goes to the ladder then: so many, or that part of it all if
+that is more. When many endpoints fail in one moment, what waits for them would hold up those that are well."""
 _WRITE_MS = 5_000.0
 _WEIGHT = 0.3
 _STOOD_STILL_MS = 1_000
@@ -197,7 +197,7 @@ class Endpoints:
 
     def look(self) -> None:
         """Let go what cannot have its turn here, give turns, write down what is known."""
-        now, most = self._clock(), _MOST_AT_A_LOOK
+        now, most = self._clock(), max(_AT_A_LOOK, self._held // _AT_A_LOOK)
         for endpoint in list(self._holding):
             lane = endpoint.lane
             closed = [held for held in lane.held if not held.item.work.open]
