@@ -121,9 +121,9 @@ class World:
         return found
 
     async def progress(self) -> dict[str, Progress]:
-        """The last that was written of each replay."""
-        values = await asyncio.to_thread(self.read, topics.REPLAY_PROGRESS)
-        return {one.id: one for one in map(self.codec.decode_replay_progress, values)}
+        """The last that was written of each of these replays: others' orders, left unfinished, go on beside them."""
+        values, mine = await asyncio.to_thread(self.read, topics.REPLAY_PROGRESS), {order.id for order in self.orders}
+        return {one.id: one for one in map(self.codec.decode_replay_progress, values) if one.id in mine}
 
     async def until(self, so: Callable[[dict[str, Progress]], bool], what: str) -> None:
         """Look at what replays say until it is so."""
