@@ -43,14 +43,14 @@ INSIDE = "127.0.0.0/8,198.51.100.0/24"
 class Bad:
     """A kind of bad endpoints. Both windows of a pair last as long: what else the machine does spoils either alike."""
 
-    window_s: float = 6.0
+    window_s: float = 16.0
     settle_s: float = 3.0
     host: str = ""
     """Their names, where they have some: `{}` for the pair's and the endpoint's number. Nobody listens there."""
 
 
 BAD = {
-    "dead": Bad(window_s=16.0),
+    "dead": Bad(),
     "slow": Bad(),
     "dns": Bad(settle_s=5.0, host=f"p{{}}w{{}}.{SLOW}"),
     "hostile": Bad(),

@@ -199,7 +199,7 @@ async def sender(place: Place) -> AsyncIterator[Wired]:
         learn = Learning(codec, lambda: table.heads)
 
         def process(fail: Callable[[BaseException], None]) -> Callable[[Batch], Awaitable[None]]:
-            return taking.before(Doing(worker, publisher, learn, fail, AT_ONCE), fail)
+            return taking.before(Doing(worker, publisher, learn, fail, AT_ONCE, worker.urgent), fail)
 
         read = {"give_up": hand_over.give_up, "properties": SHORT_FETCHES, "share": _SHARE}
         source = await place.source("sender", (topics.DELIVERIES,), **read)

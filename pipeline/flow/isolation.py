@@ -70,7 +70,7 @@ class Lane(Generic[T]):
     """The capacity that the reserved time was given away by."""
     _allowed: int = _AT_FIRST
     _shrunk: bool = False
-    _mean_ms: float = 0.0
+    mean_ms: float = 0.0
     _moved_ms: float = 0.0
     """When a request has last ended, or the first of those in flight began."""
     _next_ms: float = 0.0
@@ -146,7 +146,7 @@ class Lane(Generic[T]):
         """A request has ended. `duration_ms` is what the endpoint took of the time."""
         self.in_flight -= 1
         self._moved_ms = now
-        self._mean_ms += (duration_ms - self._mean_ms) * (_WEIGHT if self._mean_ms else 1.0)
+        self.mean_ms += (duration_ms - self.mean_ms) * (_WEIGHT if self.mean_ms else 1.0)
         if failed:
             self._allowed, self._shrunk = max(min(self._allowed, self.cap) // 2, 1), True
         elif self._allowed < self.cap:
@@ -161,7 +161,7 @@ class Lane(Generic[T]):
     def renew(self) -> None:
         """It is another endpoint now, or its owner vouches for it: nothing that was learned counts."""
         self.breaker = Breaker(self.tier_ms)
-        self.reserved_until_ms = self._mean_ms = self._next_ms = 0.0
+        self.reserved_until_ms = self.mean_ms = self._next_ms = 0.0
         self._allowed, self._shrunk = _AT_FIRST, False
 
     def resume(self, reserved_until_ms: float, capacity: float, breaker_until_ms: float) -> None:
@@ -172,7 +172,7 @@ class Lane(Generic[T]):
     def capacity(self, now: float) -> float:
         """Requests per millisecond. A silence counts as a duration before it has ended."""
         silence = now - self._moved_ms if self.in_flight else 0.0
-        lasts = max(self._mean_ms or _GUESS_MS, silence, _SHORTEST_MS)
+        lasts = max(self.mean_ms or _GUESS_MS, silence, _SHORTEST_MS)
         most = (self._allowed if self._shrunk else self.cap) / lasts
         return most if self.rate is None else min(most, self.rate / 1000)
 

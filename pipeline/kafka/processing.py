@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import deque
 from collections.abc import Awaitable, Callable, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
@@ -22,6 +23,8 @@ from pipeline.workers.recorder import Projection
 
 UNFINISHED = 10_000
 """Records that a stage of this kind works on at the same time, at most; most of them only wait."""
+_LATER, _A_FEW = 500, 2
+"""Records that others go before, at most; and how many of them begin in a turn of the event loop."""
 _RETRY_S = 0.5
 _LATE_S = 5.0
 _LATE = f"the delivery log's database has not taken a batch for {_LATE_S:g} s"
@@ -141,6 +144,8 @@ class Doing:
 
     The worker says when its record has its answer, which makes room for the next, and when its offset may be passed;
     a record that it leaves without that waits to be started again. Up to `UNFINISHED` may be worked on.
+
+    What is not `urgent` begins when all that is has begun, a few at a time, also after what is read meanwhile.
     """
 
     worker: Callable[[Record, Work], Awaitable[None]]
@@ -148,27 +153,52 @@ class Doing:
     learn: Learning
     fail: Fail
     at_once: int
+    urgent: Callable[[Record], bool] = lambda _: True
     answering: asyncio.Semaphore = field(init=False)
     unfinished: asyncio.Semaphore = field(init=False)
     tasks: dict[_Handle, asyncio.Task[None]] = field(default_factory=dict)
+    later: deque[tuple[Record, Progress]] = field(default_factory=deque)
+    beginning: asyncio.Task[None] | None = None
 
     def __post_init__(self) -> None:
         self.answering = asyncio.Semaphore(self.at_once)
         self.unfinished = asyncio.Semaphore(UNFINISHED)
 
     async def __call__(self, batch: Batch) -> None:
-        """Return when all of the batch is under way."""
+        """Return when all of the batch that is urgent is under way, and not much of the rest is left."""
         await self.learn(batch)
         for record, progress in batch:
-            await self.publisher.room()
-            await self.unfinished.acquire()
-            await self.answering.acquire()
-            if progress.start(record.offset):
-                work = _Handle(progress, record.offset, self.answering)
-                self.tasks[work] = asyncio.create_task(self._one(record, work))
+            if self.urgent(record):
+                await self._begin(record, progress)
             else:
-                self.answering.release()
-                self.unfinished.release()
+                self.later.append((record, progress))
+        while len(self.later) > _LATER:
+            await self._begin(*self.later.popleft())
+        if self.later and self.beginning is None:
+            self.beginning = asyncio.create_task(self._begin_the_rest())
+
+    async def _begin_the_rest(self) -> None:
+        try:
+            while self.later:
+                await asyncio.sleep(0)
+                for _ in range(_A_FEW):
+                    if self.later:
+                        await self._begin(*self.later.popleft())
+        except Exception as error:  # noqa: BLE001 - as below
+            self.fail(error)
+        finally:
+            self.beginning = None
+
+    async def _begin(self, record: Record, progress: Progress) -> None:
+        await self.publisher.room()
+        await self.unfinished.acquire()
+        await self.answering.acquire()
+        if progress.start(record.offset):
+            work = _Handle(progress, record.offset, self.answering)
+            self.tasks[work] = asyncio.create_task(self._one(record, work))
+        else:
+            self.answering.release()
+            self.unfinished.release()
 
     async def _one(self, record: Record, work: _Handle) -> None:
         try:

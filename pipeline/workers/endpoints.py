@@ -34,6 +34,9 @@ _OLDEST = 100
 _LOOK_S, _AT_A_LOOK = 0.05, 20
 """How often is looked after what waits, and how much of it goes to the ladder then: so many, or that part of it all if
 that is more. When many endpoints fail in one moment, what waits for them would hold up those that are well."""
+_SLOW_MS, _SPREAD = 1_000.0, 4
+"""Turns of endpoints whose requests last longer are spread, each by no more than this part of what its request lasts:
+what is answered together would else be sent together, wave after wave, and hold up those that are well."""
 _WRITE_MS = 5_000.0
 _WEIGHT = 0.3
 _STOOD_STILL_MS = 1_000
@@ -106,15 +109,15 @@ class Endpoints:
     ) -> None:
         self._codec, self._publisher, self._rule, self._ladder = codec, publisher, rule, ladder
         self._clock, self._stored, self._tested = clock, stored, tested
-        self._known: OrderedDict[tuple[str, str], Endpoint] = OrderedDict()
+        self._known: OrderedDict[bytes, Endpoint] = OrderedDict()
         self._holding: dict[Endpoint, None] = {}
         self._touched: dict[Endpoint, None] = {}
         self._held = self._in_flight = 0
-        self._lag_ms = 0.0
+        self._lag_ms = self._next_s = 0.0
 
     def of(self, webhook: Subscription) -> Endpoint:
         """The endpoint of a webhook."""
-        key = (webhook.tenant, webhook.webhook)
+        key = webhook.path.encode()
         endpoint = self._known.get(key)
         if endpoint is None:
             endpoint = self._known[key] = self._new(webhook)
@@ -124,6 +127,11 @@ class Endpoints:
             endpoint.follow(webhook)
         self._known.move_to_end(key)
         return endpoint
+
+    def takes_at_once(self, key: bytes | None) -> bool:
+        """Whether the endpoint of a record's key is well, and nothing waits for it."""
+        endpoint = self._known.get(key or b"")
+        return endpoint is not None and endpoint.lane.well and not endpoint.lane.held
 
     def enter(self, endpoint: Endpoint, slot_ms: float) -> float:
         """0 when a delivery goes now, until `leave` or `give_back`; else the slot that it is to `wait` for."""
@@ -229,7 +237,7 @@ class Endpoints:
         while self._room(lane) and (waiting := lane.next(now)) is not None:
             self._held -= 1
             self._in_flight += 1
-            waiting.turn.set_result(0.0)
+            self._let_go(waiting.turn, lane.mean_ms)
         if not lane.held:
             self._holding.pop(endpoint, None)
         elif (wake := lane.wake_ms(now)) is not None:
@@ -237,6 +245,17 @@ class Endpoints:
                 endpoint.timer.cancel()
             delay_s = max(wake - now, 1.0) / 1000
             endpoint.timer = asyncio.get_running_loop().call_later(delay_s, self._woken, endpoint)
+
+    def _let_go(self, turn: asyncio.Future[float], lasts_ms: float) -> None:
+        """Give the turn: at once, or so that as many as may be under way would just fill the time that one lasts."""
+        if lasts_ms < _SLOW_MS:
+            turn.set_result(0.0)
+            return
+        loop, lasts_s = asyncio.get_running_loop(), lasts_ms / 1000
+        now_s = loop.time()
+        at_s = min(max(self._next_s, now_s), now_s + lasts_s / _SPREAD)
+        self._next_s = max(self._next_s, at_s) + lasts_s / MOST_IN_FLIGHT
+        loop.call_at(at_s, _give, turn)
 
     def _room(self, lane: Lane[Waiting]) -> bool:
         return self._in_flight < MOST_IN_FLIGHT or lane.well
@@ -282,3 +301,8 @@ class Endpoints:
             if self._known[key].lane.idle(now) and self._known[key] not in self._touched:
                 del self._known[key]
                 return
+
+
+def _give(turn: asyncio.Future[float]) -> None:
+    if not turn.done():  # its task may have been cancelled
+        turn.set_result(0.0)

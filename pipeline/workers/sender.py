@@ -13,7 +13,7 @@ from pipeline.flow.deliver import Answers, Attempt, Dead, Delivery, Done, Next, 
 from pipeline.flow.retry import Ladder
 from pipeline.ports import Client, Clock, Codec, Outgoing, Publisher, Record, Target, Targets, Work
 from pipeline.profiles import masked_headers, without_echo
-from pipeline.workers.carriage import carried, to_headers
+from pipeline.workers.carriage import FIRST, carried, to_headers
 from pipeline.workers.dead import Undertaker
 from pipeline.workers.endpoints import Endpoint, Endpoints
 from pipeline.workers.repeats import Copy, Repeats, Standing
@@ -56,6 +56,13 @@ class Sender:
     cancelled: Callable[[str, str], bool] = lambda _delivery, _round: False
     replay_cancelled: Callable[[str, str], bool] = lambda _replay, _round: False
     took_up: Callable[[Record], None] = lambda _record: None
+
+    def urgent(self, record: Record) -> bool:
+        """Whether it goes before others: new, to an endpoint that takes it at once. The others wait for longer anyway.
+
+        What has been on the ladder, or is a replay's, has waited for seconds or days.
+        """
+        return record.headers == FIRST and self.endpoints.takes_at_once(record.key)
 
     async def __call__(self, record: Record, work: Work) -> None:
         """Work on a record until it is released, or is another's to finish.

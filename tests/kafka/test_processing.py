@@ -1,8 +1,9 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
+from itertools import pairwise
 from typing import Any, cast
 
 import pytest
@@ -103,9 +104,10 @@ class World:
             work.release()
 
 
-def doing(work: Work, world: World, at_once: int = 2) -> Doing:
+def doing(work: Work, world: World, at_once: int = 2, urgent: Collection[int] = range(100)) -> Doing:
     learn = Learning(cast("Any", work.codec))
-    return Doing(world, cast("Any", work.publisher), learn, work.faults.append, at_once)
+    publisher = cast("Any", work.publisher)
+    return Doing(world, publisher, learn, work.faults.append, at_once, lambda record: record.offset in urgent)
 
 
 async def test_a_record_is_finished_when_all_it_caused_is_durable() -> None:
@@ -215,6 +217,59 @@ async def test_an_answer_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
     world.under_way[4].set_result(None)
     await settled()
     assert (work.progress.floor, work.progress.started) == (5, 0)
+
+
+async def test_the_urgent_goes_before_the_rest() -> None:
+    """What is urgent begins at once, also what is read later; the rest after it, a few in a turn, in its order."""
+    work, world = Work(6), World()
+    stage = doing(work, world, at_once=10, urgent=(1, 5))
+    *first, last = work.batch()
+    await stage(Batch(first, {}))
+    await stage(Batch([last], {}))
+    await settled()
+    assert list(world.under_way) == [1, 5, 0, 2, 3, 4]
+    for end in world.under_way.values():
+        end.set_result(None)
+    await settled()
+    assert (work.progress.floor, work.progress.started, work.faults) == (6, 0, [])
+
+
+async def test_the_rest_begins_a_few_in_a_turn() -> None:
+    """Between two portions of the rest the event loop has its turn."""
+    work, world = Work(6), World()
+    await doing(work, world, at_once=10, urgent=())(work.batch())
+    assert work.progress.started == 0
+    begun = []
+    for _ in range(5):
+        await asyncio.sleep(0)
+        begun.append(work.progress.started)
+    assert begun[-1] == 6
+    assert all(now - before <= 2 for before, now in pairwise([0, *begun]))
+
+
+async def test_only_so_much_of_the_rest_is_left_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The stage is held back while more than that waits behind others."""
+    monkeypatch.setattr(module, "_LATER", 1)
+    work, world = Work(4), World()
+    running = asyncio.create_task(cast("Any", doing(work, world, at_once=2, urgent=(3,))(work.batch())))
+    await settled()
+    assert list(world.under_way) == [3, 0]
+    assert not running.done()
+    world.under_way[3].set_result(None)
+    await running
+    await settled()
+    assert list(world.under_way) == [3, 0, 1]
+
+
+async def test_the_rest_of_a_closed_partition_is_left_to_its_next_owner() -> None:
+    """What still waits behind others when its partition is given up does not begin."""
+    work, world = Work(3), World()
+    stage = doing(work, world, at_once=10, urgent=(0,))
+    await stage(work.batch())
+    work.progress.close()
+    await settled()
+    assert list(world.under_way) == [0]
+    assert list(work.progress.unfinished) == [0, 1, 2]
 
 
 async def test_an_exception_is_no_end() -> None:

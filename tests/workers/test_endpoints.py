@@ -183,6 +183,48 @@ async def test_those_that_are_well_go_on_beside_all_that_hang(clock: Clock, monk
     assert len(flow.publisher.attempts) == 2
 
 
+async def test_who_is_well_and_keeps_nobody_waiting_takes_at_once(clock: Clock) -> None:
+    """An endpoint that has succeeded does, unless something waits for it, or it has failed since."""
+    flow = sending(answer(200), answer(200), answer(200), answer(500))
+    endpoints = paced(flow, clock, max_in_flight=1)
+    key = b"acme/wh_1"
+    assert not endpoints.takes_at_once(None)
+    assert not endpoints.takes_at_once(key)
+    await flow(delivered(another(0), offset=0))
+    assert endpoints.takes_at_once(key)
+    assert not endpoints.takes_at_once(b"acme/wh_2")
+    flow.endpoint.gate.clear()
+    works = [flow(delivered(another(number), offset=number)) for number in (1, 2)]
+    await settled()
+    assert not endpoints.takes_at_once(key)
+    flow.endpoint.gate.set()
+    await asyncio.gather(*works)
+    assert endpoints.takes_at_once(key)
+    await flow(delivered(another(3), offset=3))
+    assert not endpoints.takes_at_once(key)
+
+
+@pytest.mark.parametrize(("took_ms", "spread", "gone"), [(900, 4, 3), (1_100, 4, 1), (1_100, 1_000_000, 3)])
+async def test_turns_at_slow_endpoints_are_spread(
+    clock: Clock, monkeypatch: pytest.MonkeyPatch, took_ms: int, spread: int, gone: int
+) -> None:
+    """Where a request lasts long, those that get their turn together go one by one; none waits beyond its part."""
+    monkeypatch.setattr(module, "_SPREAD", spread)
+    monkeypatch.setattr(module, "MOST_IN_FLIGHT", 4)
+    flow = sending(replace(answer(200), duration_ms=took_ms))
+    endpoints = paced(flow, clock)
+    await flow(delivered(another(0), offset=0))
+    (endpoint,) = endpoints._known.values()
+    turns = [asyncio.create_task(endpoints.wait(endpoint, NOW_MS, Handle())) for _ in range(3)]
+    async with asyncio.timeout(10):
+        await asyncio.wait(turns, return_when=asyncio.FIRST_COMPLETED)
+    await settled()
+    assert sum(turn.done() for turn in turns) == gone
+    for turn in turns:
+        turn.cancel()
+    await asyncio.gather(*turns, return_exceptions=True)
+
+
 @pytest.mark.parametrize(("number", "portion"), [(40, 20), (1_002, 50)])
 async def test_an_endpoint_that_hangs_gives_up_what_waits(clock: Clock, number: int, portion: int) -> None:
     """The longer nothing ends, the less an endpoint can take: what waited for it in memory goes to the ladder.

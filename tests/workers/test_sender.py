@@ -32,6 +32,15 @@ async def test_a_delivery_arrives() -> None:
     assert flow.attempts == [attempt]
 
 
+async def test_what_is_new_is_urgent_to_who_takes_it_at_once() -> None:
+    """Not what has been on the ladder, or comes from a replay, and not what goes to an endpoint of unknown health."""
+    flow = sending(answer(200))
+    await flow(delivered())
+    assert flow.sender.urgent(delivered())
+    assert not flow.sender.urgent(delivered(carriage=Carriage(hop=1)))
+    assert not flow.sender.urgent(replace(delivered(), key=b"acme/wh_2"))
+
+
 async def test_an_attempt_goes_to_the_partition_of_its_delivery() -> None:
     """Attempts are written to the partition number that the delivery was read from, under its key."""
     flow = sending(answer(200))
