@@ -25,7 +25,9 @@ if TYPE_CHECKING:
     from pipeline.http.guard import EgressPolicy
 
 LOOKUP_DEADLINE_S = 5.0
-_TRY_S = 1.5
+_TRY_S, _TRIES = 1.5, 5
+"""How long the first question is waited for, each later one for twice as long. C-ares lowers that to a quarter of a
+second where a name server has been quick: it takes five for a slow name to have all of the deadline."""
 _MAX_TRIED = 8
 """Addresses of one name that a connection tries; all are judged."""
 
@@ -36,8 +38,9 @@ Lookup = Callable[[str], Awaitable[Sequence[str]]]
 class NameServers:
     """Look-ups at the system's name servers (and its hosts file), or at those given as `host:port`.
 
-    There are never more of them than requests under way, and they do not wait for each other: a bound of their own,
-    shared by all, would let one tenant's names that never resolve keep everyone else's waiting.
+    There are hardly more of them than requests under way, as one that is given up ends by itself a little later; and
+    they do not wait for each other: a bound of their own, shared by all, would let one tenant's names that never
+    resolve keep everyone else's waiting.
     Made inside a running loop. Raises `SettingsError` for one that is not so written.
     """
 
@@ -45,7 +48,7 @@ class NameServers:
         # Without the search list: a tenant's name is a whole name, and must not be tried inside our own domain.
         flags = pycares.ARES_FLAG_NOSEARCH | pycares.ARES_FLAG_NOALIASES
         try:
-            self._dns = aiodns.DNSResolver(nameservers=list(servers) or None, timeout=_TRY_S, tries=2, flags=flags)
+            self._dns = aiodns.DNSResolver(nameservers=list(servers) or None, timeout=_TRY_S, tries=_TRIES, flags=flags)
         except pycares.AresError as error:
             raise SettingsError(f"egress name servers: {' '.join(servers)!r} is no list of ADDRESS:PORT") from error
 

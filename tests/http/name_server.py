@@ -20,11 +20,15 @@ _MAX_UDP = 512
 
 @dataclass(frozen=True)
 class Zone:
-    """What one name leads to: records like ("A", "8.8.8.8"). `answers` are used in turn; the last one stays."""
+    """What one name leads to: records like ("A", "8.8.8.8"). `answers` are used in turn; the last one stays.
+
+    Over UDP it is told `after_s` seconds.
+    """
 
     answers: Sequence[Sequence[tuple[str, str]]] = ()
     rcode: int = 0
     silent: bool = False
+    after_s: float = 0.0
 
 
 NXDOMAIN = Zone(rcode=_NXDOMAIN)
@@ -63,7 +67,13 @@ class NameServer(asyncio.DatagramProtocol):
         """A question over UDP."""
         reply = self.reply(data)
         if reply is not None:
-            self.transport.sendto(reply if len(reply) <= _MAX_UDP else _truncated(reply), addr)
+            after_s = self.zones.get(_question(data)[0], NXDOMAIN).after_s
+            short = reply if len(reply) <= _MAX_UDP else _truncated(reply)
+            asyncio.get_running_loop().call_later(after_s, self._send, short, addr)
+
+    def _send(self, reply: bytes, addr: tuple[str | Any, int]) -> None:
+        if not self.transport.is_closing():
+            self.transport.sendto(reply, addr)
 
     async def serve_tcp(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """Questions over TCP, which long answers need."""

@@ -19,7 +19,9 @@ TOGETHER = 50
 """So many questions fit into a socket's buffer."""
 SLOW = [f"hooks{number}.slow.com" for number in range(MANY)]
 QUICK = [f"hooks{number}.quick.com" for number in range(20)]
-ZONES = {**dict.fromkeys(SLOW, SILENT), **dict.fromkeys(QUICK, Zone([[("A", "127.0.0.1")]]))}
+LATE = "hooks.late.com"
+HERE = (("A", "127.0.0.1"),)
+ZONES = {**dict.fromkeys(SLOW, SILENT), **dict.fromkeys(QUICK, Zone([HERE])), LATE: Zone([HERE], after_s=1.2)}
 
 
 async def test_names_that_hang_hold_up_nobody_else(make_client: MakeClient) -> None:
@@ -49,6 +51,15 @@ async def test_a_name_that_hangs_is_given_up(make_client: MakeClient) -> None:
         assert [outcome.failure for outcome in outcomes] == [Verdict.DNS] * 2
         assert all(200 <= outcome.duration_ms < 1_200 for outcome in outcomes)
         assert len(server.asked) >= 4
+
+
+async def test_a_name_that_takes_a_second_is_waited_for(make_client: MakeClient) -> None:
+    """Also where the name server has told all others at once: it is the name's own servers that are slow."""
+    async with name_server(ZONES) as server, answering() as endpoint:
+        policy = EgressPolicy.parse("127.0.0.0/8", https_required=False, ports=str(endpoint.port))
+        client = make_client(policy, name_servers=server.address)
+        outcomes = [await client.send(post(endpoint.url(host=name))) for name in (*QUICK, LATE)]
+    assert [outcome.status for outcome in outcomes] == [200] * len(outcomes)
 
 
 async def test_one_name_is_asked_for_once(make_client: MakeClient) -> None:
