@@ -45,12 +45,16 @@ async def silent(reader: asyncio.StreamReader, _writer: asyncio.StreamWriter) ->
         pass
 
 
-async def slow(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answers each request after `SLOW_S`."""
-    while True:
-        await _request(reader)
-        await asyncio.sleep(SLOW_S)
-        writer.write(ANSWER)
+def answers(after_s: float) -> Script:
+    """Answers each request so late."""
+
+    async def script(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while True:
+            await _request(reader)
+            await asyncio.sleep(after_s)
+            writer.write(ANSWER)
+
+    return script
 
 
 def says(first: bytes, *, forever: bytes = b"", every_s: float = 0.0) -> Script:
@@ -103,10 +107,10 @@ class Places:
     open_now: set[asyncio.Task[None]] = field(default_factory=set)
 
     async def open(self, kind: str, count: int) -> list[int]:
-        """So many listeners of a kind: `dead` is silent and never accepting by turns."""
+        """So many listeners of a kind: `dead` is silent and never accepting by turns, `well` does not misbehave."""
         if kind == "dead":
             return [self._never_accepts() if n % 2 else await self._listen(silent) for n in range(count)]
-        scripts = cycle({"slow": (slow,), "hostile": HOSTILE}[kind])
+        scripts = cycle({"well": (answers(0),), "slow": (answers(SLOW_S),), "hostile": HOSTILE}[kind])
         return [await self._listen(next(scripts)) for _ in range(count)]
 
     def close(self) -> None:

@@ -84,6 +84,12 @@ def test_missed_floor_is_named(figure: str, value: float) -> None:
     assert str(value) in line
 
 
+@pytest.mark.parametrize(("figure", "value", "lines"), [("p99_ratio", 1.21, 0), ("missing", 1, 1)])
+def test_the_control_has_no_floor_for_its_tail(figure: str, value: float, lines: int) -> None:
+    """Healthy neighbours may cost what they cost; that nothing is missing holds there too."""
+    assert len(isolation.missed({"cases": {"well": {**GOOD, figure: value}}})) == lines
+
+
 @pytest.mark.parametrize(("peak", "received", "lines"), [(499.0, 600_000, 0), (500.0, 600_000, 1), (400.0, 599_999, 1)])
 def test_memory_has_its_floor(peak: float, received: int, lines: int) -> None:
     """A peak of 500 MB is too much, and so is a delivery that did not come."""
