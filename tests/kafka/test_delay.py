@@ -164,7 +164,8 @@ async def test_a_long_partition_holds_up_no_short_one(
     waited = {value: ended[value] - began[value] for value in began}
     assert len(waited) == many + 1
     assert min(waited.values()) >= 503
-    assert waited[b"\x00%d" % many] < 503 + 700
+    alone = waited.pop(b"\x00%d" % many)
+    assert alone < max(503 + 700, max(waited.values()) / 2)  # behind the many it would come as late as their last
 
 
 async def test_a_tier_that_leaves_the_setting_is_forwarded_in_time(settings: Settings, tiers: dict[str, int]) -> None:
