@@ -27,8 +27,9 @@ class Held:
     held: dict[tuple[str, int], int] = field(default_factory=dict)
     down: bool = False
 
-    def write(self, entries: Sequence[Entry], positions: Sequence[Position] = ()) -> None:
-        """Nobody writes."""
+    def write(self, entries: Sequence[Entry], positions: Sequence[Position] = ()) -> None:  # noqa: ARG002 - the port's own
+        """How far it is: its rows are of no interest here."""
+        self.held |= {(one.topic, one.partition): one.offset for one in positions}
 
     def positions(self) -> Mapping[tuple[str, int], int]:
         """In the thread that polls."""
@@ -74,6 +75,18 @@ async def test_the_log_says_where_to_go_on(settings: Settings, topic: str, group
         await eventually(lambda: len(hands.seen) == 9)
         assert sorted(hands.places) == [*((0, n) for n in range(5, 10)), (1, 8), (1, 9), (2, 8), (2, 9)]
         await until_committed(settings, group, topic, {0: 10, 1: 10, 2: 10})
+
+
+async def test_a_copy_of_the_log_lacks_what_came_first_in_a_partition(
+    settings: Settings, topic: str, group: str
+) -> None:
+    """A partition of which nothing had been recorded yet is known to the log too, from its first assignment on."""
+    places, log = [(topic, partition) for partition in range(3)], Held({(topic, 0): 8})
+    assert Behind(settings, group, log)(places) == {}
+    copy = Held(dict(log.held))
+    with offsets_of(settings, group) as offsets:
+        offsets.commit(dict.fromkeys(places, 10))
+    assert Behind(settings, group, copy)(places) == dict.fromkeys(places, 8)
 
 
 async def test_a_log_that_does_not_answer_is_no_stop(settings: Settings, topic: str, group: str) -> None:
