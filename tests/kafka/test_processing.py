@@ -272,6 +272,19 @@ async def test_the_rest_of_a_closed_partition_is_left_to_its_next_owner() -> Non
     assert list(work.progress.unfinished) == [0, 1, 2]
 
 
+async def test_what_stops_the_rest_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rest begins beside the stage: a fault there must not end in silence, for nothing after it would begin."""
+    work, world = Work(2), World()
+    await doing(work, world, urgent=())(work.batch())
+
+    async def no_room() -> None:
+        raise RuntimeError("ours")
+
+    monkeypatch.setattr(work.publisher, "room", no_room)
+    await settled()
+    assert ([str(fault) for fault in work.faults], world.under_way) == (["ours"], {})
+
+
 async def test_an_exception_is_no_end() -> None:
     """A record whose worker raises is not finished; the fault is told and its place is free for others."""
     work, world = Work(3), World()
