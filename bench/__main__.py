@@ -43,11 +43,11 @@ async def _run(given: argparse.Namespace, folder: Path) -> tuple[dict[str, Any],
             figures = await control.run(given.only or control.PARTS, folder, quick=given.quick)
             return figures, control.missed(figures)
         case "replay":
-            asked = {"count": given.pairs, "window_s": given.seconds}
+            asked = {"count": given.rounds, "window_s": given.seconds}
             figures = await replay.run(given.only or replay.PARTS, given.rate, folder, **asked)
             return figures, replay.missed(figures)
         case _:
-            cases, options = given.only or isolation.CASES, {"backlog": given.backlog, "count": given.pairs}
+            cases, options = given.only or isolation.CASES, {"backlog": given.backlog, "count": given.rounds}
             compared = await isolation.run(cases, given.rate, folder, **options)
             return compared, isolation.missed(compared)
 
@@ -66,7 +66,9 @@ def _parser() -> argparse.ArgumentParser:
     four = cases.add_parser("isolation", help="healthy endpoints beside bad ones; exit code 1 when a floor is missed")
     four.add_argument("--case", dest="only", action="append", choices=isolation.CASES, help="this one alone")
     four.add_argument("--rate", type=float, default=isolation.RATE, help="healthy events per second")
-    four.add_argument("--pairs", type=int, default=isolation.PAIRS, help="of windows, without and with the bad ones")
+    four.add_argument(
+        "--rounds", type=int, default=isolation.ROUNDS, help="of windows: alone, beside good ones, beside bad ones"
+    )
     four.add_argument("--backlog", type=int, default=isolation.BACKLOG, help="of the limited endpoint")
     five = cases.add_parser("control", help="ingest, log, recorder, views; exit code 1 when a floor is missed")
     five.add_argument("--part", dest="only", action="append", choices=control.PARTS, help="this one alone")
@@ -74,7 +76,7 @@ def _parser() -> argparse.ArgumentParser:
     six = cases.add_parser("replay", help="plans, and a replay beside live traffic; exit code 1 when a floor is missed")
     six.add_argument("--part", dest="only", action="append", choices=replay.PARTS, help="this one alone")
     six.add_argument("--rate", type=float, default=replay.RATE, help="live events per second, and replayed ones")
-    six.add_argument("--pairs", type=int, default=replay.PAIRS, help="of windows, without and with a replay")
+    six.add_argument("--rounds", type=int, default=replay.ROUNDS, help="of windows, without and with a replay")
     six.add_argument("--seconds", type=float, default=replay.WINDOW_S, help="of a window")
     for case in (one, two, three, four, five, six):
         case.add_argument("-o", dest="output", choices=("table", "json"), default="table")

@@ -2,15 +2,15 @@
 
 The healthy load is steady, a few events every ten milliseconds, at a rate that two senders carry with ease. Its
 throughput is its deliveries received per second over the span from the first to the last of a window's events; its
-p99 is from produced to received. A window without the neighbours and one with them make a pair; a figure's ratio is
-the median of the pairs' ratios.
+p99 is from produced to received. A window without the neighbours and one with them make a round; a figure's ratio is
+the median of the rounds' ratios.
 """
 
 from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from statistics import median
@@ -113,35 +113,62 @@ async def healthy(flow: Rig, rate: float, host: str = "127.0.0.1") -> AsyncItera
         receiver.stop()
 
 
+Neighbours = Callable[[int], Awaitable[Window]]
+"""Starts the neighbours of a round, tells the window of their presence and ends them."""
+
+
 @dataclass(frozen=True, slots=True)
-class Pair:
-    """The windows of a pair."""
+class Round:
+    """The windows of a round: they lie as close together as they can."""
 
     alone: Window
     beside: Window
+    control: Window | None = None
 
 
-async def pairs(
-    here: Healthy, beside: Callable[[int], Awaitable[Window]], *, count: int, alone_s: float, settle_s: float
-) -> list[Pair]:
-    """`beside(n)` starts the neighbours, tells the window of their presence and ends them."""
+async def rounds(
+    here: Healthy,
+    beside: Neighbours,
+    *,
+    count: int,
+    alone_s: float,
+    settle_s: float,
+    control: Neighbours | None = None,
+) -> list[Round]:
+    """Without neighbours, with those of the control, if there is one, and with those in question; again and again."""
     made = []
     for number in range(count):
-        alone = await Window.lasting(alone_s)
-        made.append(Pair(alone, await beside(number)))
-        await here.settle(settle_s)
+        windows = [await Window.lasting(alone_s)]
+        for neighbours in (control, beside):
+            if neighbours is not None:
+                windows.append(await neighbours(number))
+                await here.settle(settle_s)
+        alone, *between, last = windows
+        made.append(Round(alone, last, *between))
     return made
 
 
-def compared(made: list[Pair], times: Times) -> dict[str, float]:
-    """The ratios, and the medians that they come from."""
-    alone = [Measured.of(pair.alone, times) for pair in made]
-    beside = [Measured.of(pair.beside, times) for pair in made]
-    both = list(zip(alone, beside, strict=True))
-    return {
-        "throughput_ratio": round(median(b.per_s / a.per_s for a, b in both), 3),
-        "p99_ratio": round(median(b.p99_ms / a.p99_ms for a, b in both), 3),
-        "alone_per_s": round(median(a.per_s for a in alone), 1),
-        "alone_p99_ms": round(median(a.p99_ms for a in alone), 1),
-        "beside_p99_ms": round(median(b.p99_ms for b in beside), 1),
+def compared(made: list[Round], times: Times) -> dict[str, float]:
+    """The ratios, and the medians that they come from; the control's too, where there was one."""
+    alone = [Measured.of(one.alone, times) for one in made]
+    beside = [Measured.of(one.beside, times) for one in made]
+    control = [Measured.of(one.control, times) for one in made if one.control is not None]
+    figures = {
+        "throughput_ratio": median(b.per_s / a.per_s for a, b in zip(alone, beside, strict=True)),
+        "p99_ratio": _ratio(beside, alone),
+        "alone_per_s": median(a.per_s for a in alone),
+        "alone_p99_ms": median(a.p99_ms for a in alone),
+        "beside_p99_ms": median(b.p99_ms for b in beside),
     }
+    if control:
+        figures |= {
+            "p99_over_control": _ratio(beside, control),
+            "control_p99_ratio": _ratio(control, alone),
+            "control_p99_ms": median(c.p99_ms for c in control),
+        }
+    return {name: round(value, 1 if name.endswith(("_ms", "per_s")) else 3) for name, value in figures.items()}
+
+
+def _ratio(these: Sequence[Measured], those: Sequence[Measured]) -> float:
+    """The median of the rounds' ratios of p99."""
+    return median(this.p99_ms / that.p99_ms for this, that in zip(these, those, strict=True))

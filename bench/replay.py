@@ -22,13 +22,13 @@ from bench import plan
 from bench.asking import Api, iso
 from bench.children import Receiver
 from bench.ingest import KEY
-from bench.neighbours import Healthy, Times, Window, compared, healthy, pairs
+from bench.neighbours import Healthy, Times, Window, compared, healthy, rounds
 from bench.rig import Rig, rig, say
 from pipeline.flow.subscription import Subscription
 
 Figures = dict[str, float]
 
-RATE, PAIRS, WINDOW_S = 500.0, 5, 15.0
+RATE, ROUNDS, WINDOW_S = 500.0, 5, 15.0
 PARTS = ("plan", "live")
 LEAST = {"plan_events_per_s": 100_000.0, "replay_per_s": 450.0}
 MOST_RATIO = 1.2
@@ -81,14 +81,14 @@ async def _live(rate: float, count: int, window_s: float, folder: Path) -> Figur
                 await flow.start("api-0", "replayer-0")
                 await flow.put([replace(webhook, active=True)])
                 beside = _replaying(here, order, window_s)
-                made = await pairs(here, beside, count=count, alone_s=window_s, settle_s=_SETTLE_S)
+                made = await rounds(here, beside, count=count, alone_s=window_s, settle_s=_SETTLE_S)
                 times, missing = await here.end()
         came: Times = endpoint.ask("times")["times"]
     finally:
         endpoint.stop()
     told = compared(made, times)
     return {
-        "replay_per_s": round(median(replayed_per_s(pair.beside, came) for pair in made), 1),
+        "replay_per_s": round(median(replayed_per_s(one.beside, came) for one in made), 1),
         "live_p99_ratio": told["p99_ratio"],
         "live_throughput_ratio": told["throughput_ratio"],
         "live_alone_p99_ms": told["alone_p99_ms"],
@@ -115,13 +115,13 @@ async def _history(flow: Rig, endpoint: Receiver, rate: float, window_s: float) 
 def _replaying(here: Healthy, order: dict[str, Any], window_s: float) -> Callable[[int], Awaitable[Window]]:
     api = Api(here.flow.api_port, KEY)
 
-    async def beside(pair: int) -> Window:
+    async def beside(number: int) -> Window:
         begin = time.time_ns()
         replay = await api.ask("POST", "/v1/replays", order)
         await asyncio.sleep(window_s)
         window = Window(begin, time.time_ns())
         progress = (await _ended(api, replay["id"]))["progress"]
-        say(f"live: pair {pair + 1}: {progress['deliveries']:,} deliveries were written")
+        say(f"live: round {number + 1}: {progress['deliveries']:,} deliveries were written")
         return window
 
     return beside

@@ -9,7 +9,7 @@ import pytest
 from bench import isolation, limited
 from bench.limited import Book, Written
 from bench.load import Stream
-from bench.neighbours import Measured, Pair, Window, compared
+from bench.neighbours import Measured, Round, Window, compared
 from pipeline.flow.retry import DEFAULT, Ladder
 
 LADDER = Ladder.parse(DEFAULT)
@@ -44,18 +44,30 @@ def test_window_is_judged_by_its_own_events() -> None:
     assert (round(spoiled.per_s), spoiled.p99_ms) == (17, 10)
 
 
-def test_ratio_is_the_median_of_the_pairs() -> None:
-    """One pair that went wrong for another reason does not decide."""
-    times, pairs = [], []
-    for pair, slower in enumerate((1.0, 1.1, 9.0)):
-        begin = pair * 10 * SECOND
-        pairs.append(Pair(Window(begin, begin + SECOND), Window(begin + SECOND, begin + 2 * SECOND)))
-        for n in range(200):
-            sent = begin + n * SECOND // 100
-            times.append((n, sent, sent + int(20 * MS * (slower if n >= 100 else 1.0))))
-    figures = compared(pairs, times)
-    assert figures["p99_ratio"] == pytest.approx(1.1)
+def window(second: float) -> Window:
+    """A second from then on."""
+    return Window(int(second * SECOND), int((second + 1) * SECOND))
+
+
+def test_ratio_is_the_median_of_the_rounds() -> None:
+    """One round that went wrong for another reason does not decide. Each window is compared with its own round's."""
+    times, made = [], []
+    for number, (beside, control) in enumerate(((1.0, 2.0), (1.1, 1.0), (9.0, 6.0))):
+        begin = number * 10
+        made.append(Round(window(begin), window(begin + 2), window(begin + 1)))
+        for n in range(300):
+            sent = begin * SECOND + n * SECOND // 100
+            times.append((n, sent, sent + int(20 * MS * (1.0, control, beside)[n // 100])))
+    figures = compared(made, times)
+    assert (figures["p99_ratio"], figures["control_p99_ratio"], figures["p99_over_control"]) == (1.1, 2.0, 1.1)
+    assert (figures["alone_p99_ms"], figures["control_p99_ms"], figures["beside_p99_ms"]) == (20, 40, 22)
     assert figures["throughput_ratio"] == pytest.approx(1.0, abs=0.01)
+
+
+def test_rounds_without_a_control_have_no_figures_of_one() -> None:
+    """A ratio that nothing was measured for is not told."""
+    times = [(n, n * SECOND // 10, n * SECOND // 10 + MS) for n in range(20)]
+    assert [name for name in compared([Round(window(0), window(1))], times) if "control" in name] == []
 
 
 @pytest.mark.parametrize(
@@ -84,10 +96,22 @@ def test_missed_floor_is_named(figure: str, value: float) -> None:
     assert str(value) in line
 
 
-@pytest.mark.parametrize(("figure", "value", "lines"), [("p99_ratio", 1.21, 0), ("missing", 1, 1)])
-def test_the_control_has_no_floor_for_its_tail(figure: str, value: float, lines: int) -> None:
-    """Healthy neighbours may cost what they cost; that nothing is missing holds there too."""
-    assert len(isolation.missed({"cases": {"well": {**GOOD, figure: value}}})) == lines
+@pytest.mark.parametrize(
+    ("case", "figure"), [("dead", "p99_ratio"), *((case, "p99_over_control") for case in ("slow", "dns", "hostile"))]
+)
+def test_each_case_has_one_floor_for_the_tail(case: str, figure: str) -> None:
+    """Of dead neighbours all that they cost counts; of others, what they cost more than healthy ones."""
+    good = {**GOOD, "p99_over_control": 1.0}
+    for ratio in ("p99_ratio", "p99_over_control"):
+        lines = isolation.missed({"cases": {case: {**good, ratio: 1.21}}})
+        assert [line.partition(" is ")[0] for line in lines] == ([f"{case}: {figure}"] if ratio == figure else [])
+
+
+@pytest.mark.parametrize("kind", isolation.BAD.values())
+def test_the_control_is_reached_in_the_same_way(kind: isolation.Kind) -> None:
+    """By name where the bad ones are, under names of its own; and its neighbours are well."""
+    assert (kind.control.script, kind.control.named, kind.control.window_s) == ("well", kind.named, kind.window_s)
+    assert not kind.named or kind.control.host.format(0, 0) != kind.host.format(0, 0)
 
 
 @pytest.mark.parametrize(("peak", "received", "lines"), [(499.0, 600_000, 0), (500.0, 600_000, 1), (400.0, 599_999, 1)])
