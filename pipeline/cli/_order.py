@@ -27,7 +27,8 @@ def begin(api: Rest, where: str, body: dict[str, Any], output: Format, *, detach
         _output.aside(f"warning: {missing(gap)}")
     if detach:
         show_replay(started, output)
-        _output.aside(f"it runs: `pipeline replays show {started['id']} --follow`")
+        follow = _output.command(f"replays show {started['id']} --follow")
+        _output.aside(f"it runs: `{follow}`")
         return
     _tell_secret(started["target"])
     to_its_end(api, started, output)

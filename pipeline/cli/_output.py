@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import shutil
 import sys
 from collections.abc import Iterable, Sequence
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -67,6 +69,15 @@ def text(words: str) -> None:
 def aside(words: str) -> None:
     """A line on stderr: progress, and what is no data."""
     print(words, file=sys.stderr, flush=True)  # noqa: T201 - the command's own voice
+
+
+def command(words: str) -> str:
+    """A command of this program as it can be typed here: installed beside this Python it need not be on the PATH."""
+    beside = Path(sys.executable).with_name("pipeline")
+    if shutil.which("pipeline") is not None or not beside.exists():
+        return f"pipeline {words}"
+    here = Path.cwd()
+    return f"{beside.relative_to(here) if beside.is_relative_to(here) else beside} {words}"
 
 
 def cell(value: Any) -> str:

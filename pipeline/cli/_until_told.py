@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import sys
 from collections.abc import Callable, Coroutine
 from typing import Any
 
@@ -29,6 +30,8 @@ async def _until_told(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         if told:
             os._exit(INTERRUPTED)
         told.append(number)
+        if number is signal.SIGHUP:
+            _leave_the_terminal()
         task.cancel()
 
     nohup = signal.getsignal(signal.SIGHUP) is signal.SIG_IGN
@@ -40,6 +43,17 @@ async def _until_told(main: Callable[[], Coroutine[Any, Any, int]]) -> int:
         if not told:
             raise
     return _ENDINGS[told[0]]
+
+
+def _leave_the_terminal() -> None:
+    """One that has been closed refuses every word; what is still said goes nowhere, and ends nothing half-way."""
+    for number in (sys.stdout.fileno(), sys.stderr.fileno()):
+        try:
+            os.write(number, b"")
+        except OSError:
+            nowhere = os.open(os.devnull, os.O_WRONLY)
+            os.dup2(nowhere, number)
+            os.close(nowhere)
 
 
 def told_to_stop() -> asyncio.Event:

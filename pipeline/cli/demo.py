@@ -109,9 +109,8 @@ async def _demo(plan: Plan, output: Format, *, once: bool) -> int:
                 show = await _Show.of(api, endpoints, view)
                 if not once:
                     place = f"PIPELINE_DATA_DIR={running.data_dir}"
-                    view.say(
-                        f"look around from another terminal: {place} pipeline webhooks list {show.parts[0].tenant}"
-                    )
+                    listed = _output.command(f"webhooks list {show.parts[0].tenant}")
+                    view.say(f"look around from another terminal: {place} {listed}")
                     view.say(f"break a receiver: echo 500 > {broken}/monitorqa; repair it: rm {broken}/monitorqa")
                 left = await show.perform(running, until)
             return _result(show.score, left, output)

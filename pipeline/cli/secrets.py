@@ -75,6 +75,8 @@ def rotate(
         _output.rows(last["keys"], COLUMNS, output)
     else:
         _output.record(told, output)
+    if not (done or failed or last["left"]):
+        _output.aside("nothing to re-seal: the first key in PIPELINE_ENCRYPTION_KEYS has sealed all there is")
     for one in failed:
         _output.aside(f"{one['tenant']}: {one['reason']}")
     if failed:

@@ -77,7 +77,7 @@ def _await_no_members(client: AdminClient, group: str, patience_s: float) -> Non
     until = time.monotonic() + patience_s
     while count := topics.members(client, group):
         if time.monotonic() >= until:
-            raise UsageError(f"group {group} has {count} members at work: stop them first")
+            raise UsageError(f"group {group} still has members at work ({count}): stop them first")
         time.sleep(_LOOK_S)
 
 

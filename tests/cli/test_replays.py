@@ -171,7 +171,7 @@ def test_it_is_switched_by_its_id(api: Command, tenant: str) -> None:
     """Paused, resumed and cancelled; what cannot be done is one line and exit code 2."""
     said = api("replays", "start", "--tenant", tenant, *BEFORE, "--execute", "--detach", "-o", "json")
     ident = said.json["id"]
-    assert f"it runs: `pipeline replays show {ident} --follow`" in said.err
+    assert f"pipeline replays show {ident} --follow`" in said.err
     assert api("replays", "pause", ident, "-o", "json").json["ordered"] == Ordered.PAUSED
     assert api("replays", "resume", ident, "-o", "json").json["ordered"] == Ordered.RUNNING
     assert "cancelled" in api("replays", "cancel", ident).out

@@ -78,8 +78,9 @@ def test_a_whole_rotation_ends_well(api: Command, parts: Parts) -> None:
         put(parts, name, OLD)
     object.__setattr__(parts.vault, "keys", (VAULT_KEY, ("old", bytes(32))))
     try:
-        said = api("secrets", "rotate", "--step", "2")
+        said, again = api("secrets", "rotate", "--step", "2"), api("secrets", "rotate")
     finally:
         object.__setattr__(parts.vault, "keys", (VAULT_KEY,))
     assert (said.code, said.err.splitlines()) == (0, ["re-sealed 2, 1 left", "re-sealed 3, 0 left"])
+    assert (again.code, again.err.partition(":")[0]) == (0, "nothing to re-seal")
     assert api("secrets", "status", "-o", "json").json == [{"id": "k1", "seals": True, "known": True, "tenants": 3}]

@@ -63,7 +63,7 @@ def test_a_group_at_work_is_left_alone(settings: Settings, topic: str, group: st
     """While the group has members nothing is forgotten and no offset moves."""
     forgotten: list[str] = []
     with closing(joined(settings, topic, group)) as member:
-        with pytest.raises(UsageError, match="1 members at work"):
+        with pytest.raises(UsageError, match=r"members at work \(1\): stop them"):
             starts.anew(settings, group, (topic,), lambda: forgotten.append("all"), patience_s=0)
         assert member.assignment()
     assert forgotten == []
