@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 RUNS = """
-import asyncio, os, sys
+import asyncio, os, signal, sys
 from pathlib import Path
 from pipeline.cli._until_told import until_told
 
@@ -24,6 +24,7 @@ async def main():
             print("stopping", file=stream, flush=True)
         Path(sys.argv[1]).write_text("put away")
 
+signal.signal(signal.SIGHUP, signal.SIG_DFL)  # also where the tests run under nohup
 os.open(os.ttyname(0), os.O_RDWR)  # the leader of a session: this terminal is its own
 sys.exit(until_told(main))
 """
