@@ -17,7 +17,7 @@ delivery that does not come is a missed floor in every case.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from bench import limited, memory
 from bench.children import Child
 from bench.load import Stream
 from bench.names import QUICK, SLOW, name_server
-from bench.neighbours import ENDPOINTS, Healthy, Window, compared, healthy, rounds
+from bench.neighbours import ENDPOINTS, Healthy, Neighbours, Window, compared, healthy, rounds
 from bench.rig import rig, say
 from pipeline.flow.subscription import Subscription
 
@@ -138,7 +138,7 @@ async def _beside(case: str, rate: float, count: int, folder: Path) -> Figures:
     return {**compared(made, times), "missing": missing}
 
 
-def _neighbours(name: str, kind: Kind, here: Healthy, misbehaving: Child) -> Callable[[int], Awaitable[Window]]:
+def _neighbours(name: str, kind: Kind, here: Healthy, misbehaving: Child) -> Neighbours:
     async def beside(number: int) -> Window:
         say(f"{name}: round {number + 1}")
         webhooks = await _webhooks(name, kind, here, misbehaving, number)

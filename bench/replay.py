@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from statistics import median
@@ -22,7 +22,7 @@ from bench import plan
 from bench.asking import Api, iso
 from bench.children import Receiver
 from bench.ingest import KEY
-from bench.neighbours import Healthy, Times, Window, compared, healthy, rounds
+from bench.neighbours import Healthy, Neighbours, Times, Window, compared, healthy, rounds
 from bench.rig import Rig, rig, say
 from pipeline.flow.subscription import Subscription
 
@@ -112,7 +112,7 @@ async def _history(flow: Rig, endpoint: Receiver, rate: float, window_s: float) 
     return webhook, {"tenant": TENANT, "webhooks": [webhook.webhook], "rate": rate, **window}
 
 
-def _replaying(here: Healthy, order: dict[str, Any], window_s: float) -> Callable[[int], Awaitable[Window]]:
+def _replaying(here: Healthy, order: dict[str, Any], window_s: float) -> Neighbours:
     api = Api(here.flow.api_port, KEY)
 
     async def beside(number: int) -> Window:
