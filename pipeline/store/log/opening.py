@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sqlite3
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,6 +26,7 @@ from pipeline.settings import Settings
 
 _WAIT_S = 60
 """How long a writer waits for another one's transaction."""
+_AGAIN_S = 0.01
 _CONNECT_S = 10
 _READERS = 40
 _CACHE_KIB = {"writer": 131_072, "reader": 8_192}
@@ -138,11 +140,25 @@ def _set_writer(connection: sqlite3.Connection, _record: object) -> None:
     log can be made again from the topics. To wait for the disk at every batch would cost more than that is worth.
     """
     connection.execute("PRAGMA auto_vacuum = INCREMENTAL")  # counts only while the file is empty
-    connection.execute("PRAGMA journal_mode = WAL")
+    _into_wal(connection)
     connection.execute("PRAGMA synchronous = NORMAL")
     connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB['writer']}")
     connection.execute(f"PRAGMA wal_autocheckpoint = {_CHECKPOINT_PAGES}")
     connection.execute(f"PRAGMA journal_size_limit = {_CHECKPOINT_PAGES * 4096}")
+
+
+def _into_wal(connection: sqlite3.Connection) -> None:
+    """Asked again while another process is turning the file: there SQLite says at once that it is locked."""
+    until = time.monotonic() + _WAIT_S
+    while True:
+        try:
+            connection.execute("PRAGMA journal_mode = WAL")
+        except sqlite3.OperationalError as error:
+            if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() >= until:
+                raise
+            time.sleep(_AGAIN_S)
+        else:
+            return
 
 
 def _set_reader(connection: sqlite3.Connection, _record: object) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from sqlalchemy.exc import DBAPIError
 from pipeline.errors import SettingsError, Unreachable
 from pipeline.settings import Settings
 from pipeline.store.log import DeliveryFilter, DeliveryLog, log_url, open_log
+from pipeline.store.log.opening import _into_wal
 from pipeline.store.log.tables import metadata
 from tests.store.log.entries import TENANT, attempt, delivery, event
 
@@ -88,6 +90,20 @@ def test_readers_cannot_write(log: DeliveryLog) -> None:
     """Whatever a query's text is made to say, it changes nothing."""
     with log._engines.reader.connect() as connection, pytest.raises(DBAPIError, match=r"read-?only"):
         connection.exec_driver_sql("DELETE FROM events")
+
+
+def test_file_that_another_process_is_turning_to_wal(tmp_path: Path) -> None:
+    """Is waited for: SQLite itself says at once that it is locked, however long its own patience is."""
+    file = tmp_path / "log.sqlite"
+    mine, other = (sqlite3.connect(file, isolation_level=None, check_same_thread=False) for _ in range(2))
+    with closing(mine), closing(other), ThreadPoolExecutor(1) as pool:
+        other.execute("BEGIN IMMEDIATE")
+        turning = pool.submit(_into_wal, mine)
+        with pytest.raises(TimeoutError):
+            turning.result(timeout=0.3)
+        other.execute("ROLLBACK")
+        turning.result(timeout=60)
+        assert mine.execute("PRAGMA journal_mode").fetchall() == [("wal",)]
 
 
 def test_threads_share_a_log(log: DeliveryLog) -> None:
