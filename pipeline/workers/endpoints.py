@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from itertools import islice
+from math import inf
 from typing import NoReturn
 
 import structlog
@@ -34,9 +35,9 @@ _OLDEST = 100
 _LOOK_S, _AT_A_LOOK = 0.05, 20
 """How often is looked after what waits, and how much of it goes to the ladder then: so many, or that part of it all if
 that is more. When many endpoints fail in one moment, what waits for them would hold up those that are well."""
-_SLOW_MS, _SPREAD = 1_000.0, 4
-"""Turns of endpoints whose requests last longer are spread, each by no more than this part of what its request lasts:
-what is answered together would else be sent together, wave after wave, and hold up those that are well."""
+_SLOW_MS = 1_000.0
+"""Turns that an endpoint gives together are spread if its requests last longer, over the time that one lasts: else they
+would be answered together, and with every wave more, and hold up those that are well."""
 _WRITE_MS = 5_000.0
 _WEIGHT = 0.3
 _STOOD_STILL_MS = 1_000
@@ -45,7 +46,7 @@ _SAYS_NOTHING = frozenset({Verdict.SKIPPED, Verdict.PROXY})
 _log = structlog.get_logger()
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class Waiting:
     """A delivery that waits in memory. `turn` is 0 when it goes, else the slot that it waits for on the ladder."""
 
@@ -112,8 +113,9 @@ class Endpoints:
         self._known: OrderedDict[bytes, Endpoint] = OrderedDict()
         self._holding: dict[Endpoint, None] = {}
         self._touched: dict[Endpoint, None] = {}
+        self._spread: set[Waiting] = set()
         self._held = self._in_flight = 0
-        self._lag_ms = self._next_s = 0.0
+        self._lag_ms = 0.0
 
     def of(self, webhook: Subscription) -> Endpoint:
         """The endpoint of a webhook."""
@@ -175,7 +177,7 @@ class Endpoints:
             if change is not None:
                 self._tell(endpoint, change, before if change is Change.RECOVERED else endpoint.state, now)
         if endpoint.lane.held:
-            self._pump(endpoint, now)
+            self._pump(endpoint, now, duration_ms)
 
     def give_back(self, endpoint: Endpoint) -> None:
         """A delivery that was to go has not gone."""
@@ -206,6 +208,8 @@ class Endpoints:
     def look(self) -> None:
         """Let go what cannot have its turn here, give turns, write down what is known."""
         now, most = self._clock(), max(_AT_A_LOOK, self._held // _AT_A_LOOK)
+        for waiting in [one for one in self._spread if not one.work.open]:  # it is another's to send
+            self._give(waiting)
         for endpoint in list(self._holding):
             lane = endpoint.lane
             closed = [held for held in lane.held if not held.item.work.open]
@@ -231,13 +235,17 @@ class Endpoints:
             self._held -= 1
             one.turn.set_result(turn)
 
-    def _pump(self, endpoint: Endpoint, now: float) -> None:
-        """Give turns to those whose they are, and see to it that the next one gets its own in time."""
-        lane = endpoint.lane
+    def _pump(self, endpoint: Endpoint, now: float, newest_ms: float = inf) -> None:
+        """Give turns to those whose they are, and see to it that the next one gets its own in time.
+
+        `newest_ms` is what the request took that has just ended: after an outage its mean says too much.
+        """
+        lane, gone = endpoint.lane, []
         while self._room(lane) and (waiting := lane.next(now)) is not None:
             self._held -= 1
             self._in_flight += 1
-            self._let_go(waiting.turn, lane.mean_ms)
+            gone.append(waiting)
+        self._let_go(gone, min(lane.mean_ms, newest_ms))
         if not lane.held:
             self._holding.pop(endpoint, None)
         elif (wake := lane.wake_ms(now)) is not None:
@@ -246,16 +254,19 @@ class Endpoints:
             delay_s = max(wake - now, 1.0) / 1000
             endpoint.timer = asyncio.get_running_loop().call_later(delay_s, self._woken, endpoint)
 
-    def _let_go(self, turn: asyncio.Future[float], lasts_ms: float) -> None:
-        """Give the turn: at once, or so that as many as may be under way would just fill the time that one lasts."""
-        if lasts_ms < _SLOW_MS:
-            turn.set_result(0.0)
-            return
-        loop, lasts_s = asyncio.get_running_loop(), lasts_ms / 1000
-        now_s = loop.time()
-        at_s = min(max(self._next_s, now_s), now_s + lasts_s / _SPREAD)
-        self._next_s = max(self._next_s, at_s) + lasts_s / MOST_IN_FLIGHT
-        loop.call_at(at_s, _give, turn)
+    def _let_go(self, gone: Sequence[Waiting], lasts_ms: float) -> None:
+        """Give these turns of an endpoint: the first at once, and the others with it unless its requests last long."""
+        for number, waiting in enumerate(gone):
+            if number and lasts_ms > _SLOW_MS:
+                self._spread.add(waiting)
+                asyncio.get_running_loop().call_later(lasts_ms / 1000 * number / len(gone), self._give, waiting)
+            else:
+                self._give(waiting)
+
+    def _give(self, waiting: Waiting) -> None:
+        self._spread.discard(waiting)
+        if not waiting.turn.done():  # its task may have been cancelled
+            waiting.turn.set_result(0.0)
 
     def _room(self, lane: Lane[Waiting]) -> bool:
         return self._in_flight < MOST_IN_FLIGHT or lane.well
@@ -301,8 +312,3 @@ class Endpoints:
             if self._known[key].lane.idle(now) and self._known[key] not in self._touched:
                 del self._known[key]
                 return
-
-
-def _give(turn: asyncio.Future[float]) -> None:
-    if not turn.done():  # its task may have been cancelled
-        turn.set_result(0.0)

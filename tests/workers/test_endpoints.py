@@ -204,25 +204,72 @@ async def test_who_is_well_and_keeps_nobody_waiting_takes_at_once(clock: Clock) 
     assert not endpoints.takes_at_once(key)
 
 
-@pytest.mark.parametrize(("took_ms", "spread", "gone"), [(900, 4, 3), (1_100, 4, 1), (1_100, 1_000_000, 3)])
-async def test_turns_at_slow_endpoints_are_spread(
-    clock: Clock, monkeypatch: pytest.MonkeyPatch, took_ms: int, spread: int, gone: int
-) -> None:
-    """Where a request lasts long, those that get their turn together go one by one; none waits beyond its part."""
-    monkeypatch.setattr(module, "_SPREAD", spread)
-    monkeypatch.setattr(module, "MOST_IN_FLIGHT", 4)
+@pytest.mark.parametrize(("took_ms", "at_once"), [(900, 3), (1_100, 1)])
+async def test_turns_at_slow_endpoints_are_spread(clock: Clock, took_ms: int, at_once: int) -> None:
+    """Where a request lasts long, one goes in the place of the one that has ended; those that come on top go later."""
+    _, turns = await turns_together(clock, took_ms, [Handle() for _ in range(3)])
+    assert sum(turn.done() for turn in turns) == at_once
+    for turn in turns:
+        turn.cancel()
+    await asyncio.gather(*turns, return_exceptions=True)
+
+
+async def test_turns_that_are_spread_come(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In their order, over the time that a request lasts."""
+    monkeypatch.setattr(module, "_SLOW_MS", 10)
+    _, turns = await turns_together(clock, 200, [Handle() for _ in range(3)])
+    async with asyncio.timeout(10):
+        for number, turn in enumerate(turns):
+            assert await turn == 0
+            assert [one.done() for one in turns[number + 1 :]] == [False] * (2 - number)
+
+
+async def test_turns_that_are_spread_do_not_hold_up_a_partition(clock: Clock) -> None:
+    """When it is given up, who waits for a turn of its records waits no longer."""
+    works = [Handle() for _ in range(3)]
+    endpoints, turns = await turns_together(clock, 1_100, works)
+    for work in works:
+        work.open = False
+    endpoints.look()
+    assert await asyncio.gather(*turns) == [0, 0, 0]
+    assert not endpoints._spread
+
+
+async def test_after_an_outage_turns_are_not_spread(clock: Clock) -> None:
+    """The mean still says that a request lasts long; the newest one has not."""
+    flow = sending(replace(answer(200), duration_ms=15_000))
+    endpoints = paced(flow, clock)
+    await flow(delivered(another(0), offset=0))
+    (endpoint,) = endpoints._known.values()
+    while endpoints.enter(endpoint, 0) == 0:
+        pass
+    turns = [asyncio.create_task(endpoints.wait(endpoint, NOW_MS, Handle())) for _ in range(3)]
+    await settled()
+    endpoints.leave(endpoint, Verdict.DELIVERED, 50, 15)
+    await settled()
+    assert endpoint.lane.mean_ms > 10_000
+    assert all(turn.done() for turn in turns)
+
+
+async def turns_together(
+    clock: Clock, took_ms: int, works: list[Handle]
+) -> tuple[Endpoints, list[asyncio.Task[float]]]:
+    """Turns of these that an endpoint gives in one moment; what it was asked before took this long."""
     flow = sending(replace(answer(200), duration_ms=took_ms))
     endpoints = paced(flow, clock)
     await flow(delivered(another(0), offset=0))
     (endpoint,) = endpoints._known.values()
-    turns = [asyncio.create_task(endpoints.wait(endpoint, NOW_MS, Handle())) for _ in range(3)]
-    async with asyncio.timeout(10):
-        await asyncio.wait(turns, return_when=asyncio.FIRST_COMPLETED)
+    under_way = 0
+    while endpoints.enter(endpoint, 0) == 0:
+        under_way += 1
+    turns = [asyncio.create_task(endpoints.wait(endpoint, NOW_MS, work)) for work in works]
     await settled()
-    assert sum(turn.done() for turn in turns) == gone
-    for turn in turns:
-        turn.cancel()
-    await asyncio.gather(*turns, return_exceptions=True)
+    assert not any(turn.done() for turn in turns)
+    for _ in range(under_way):
+        endpoints.give_back(endpoint)
+    endpoints.look()
+    await settled()
+    return endpoints, turns
 
 
 @pytest.mark.parametrize(("number", "portion"), [(40, 20), (1_002, 50)])
