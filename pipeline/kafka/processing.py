@@ -23,9 +23,8 @@ from pipeline.workers.recorder import Projection
 
 UNFINISHED = 10_000
 """Records that a stage of this kind works on at the same time, at most; most of them only wait."""
-_LATER, _PAUSE_S, _PART = 500, 0.001, 20
-"""Records that others go before, at most; how long these wait between beginnings, and which part of them begins then.
-Those under way take turns with what is new, step by step: few at a time leave it room."""
+_LATER, _A_FEW = 500, 2
+"""Records that others go before, at most; and how many of them begin in a turn of the event loop."""
 _RETRY_S = 0.5
 _LATE_S = 5.0
 _LATE = f"the delivery log's database has not taken a batch for {_LATE_S:g} s"
@@ -181,8 +180,8 @@ class Doing:
     async def _begin_the_rest(self) -> None:
         try:
             while self.later:
-                await asyncio.sleep(_PAUSE_S)
-                for _ in range(1 + len(self.later) // _PART):
+                await asyncio.sleep(0)
+                for _ in range(_A_FEW):
                     if self.later:
                         await self._begin(*self.later.popleft())
         except Exception as error:  # noqa: BLE001 - as below

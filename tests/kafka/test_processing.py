@@ -110,11 +110,6 @@ def doing(work: Work, world: World, at_once: int = 2, urgent: Collection[int] = 
     return Doing(world, publisher, learn, work.faults.append, at_once, lambda record: record.offset in urgent)
 
 
-@pytest.fixture(autouse=True)
-def no_pause(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "_PAUSE_S", 0)
-
-
 async def test_a_record_is_finished_when_all_it_caused_is_durable() -> None:
     """A record that causes nothing is finished at once, one that causes several when the last is reported."""
     work = Work(3)
@@ -239,30 +234,17 @@ async def test_the_urgent_goes_before_the_rest() -> None:
     assert (work.progress.floor, work.progress.started, work.faults) == (6, 0, [])
 
 
-async def test_the_rest_begins_a_few_at_a_time() -> None:
-    """A part of it in each turn of the event loop; one at a time if little is left."""
-    work, world = Work(45), World()
-    await doing(work, world, at_once=100, urgent=())(work.batch())
+async def test_the_rest_begins_a_few_in_a_turn() -> None:
+    """Between two portions of the rest the event loop has its turn."""
+    work, world = Work(6), World()
+    await doing(work, world, at_once=10, urgent=())(work.batch())
     assert work.progress.started == 0
-    begun = [0]
-    while begun[-1] < 45:
+    begun = []
+    for _ in range(5):
         await asyncio.sleep(0)
         begun.append(work.progress.started)
-    portions = [now - before for before, now in pairwise(begun) if now > before]
-    assert portions[:4] == [3, 3, 2, 2]
-    assert portions[-19:] == [1] * 19
-
-
-async def test_what_is_new_begins_while_the_rest_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Between two portions of the rest is a pause, which the urgent does not know."""
-    monkeypatch.setattr(module, "_PAUSE_S", 60)
-    work, world = Work(4), World()
-    stage = doing(work, world, at_once=10, urgent=(2, 3))
-    await stage(work.batch())
-    await settled()
-    assert list(world.under_way) == [2, 3]
-    assert stage.beginning is not None
-    stage.beginning.cancel()
+    assert begun[-1] == 6
+    assert all(now - before <= 2 for before, now in pairwise([0, *begun]))
 
 
 async def test_only_so_much_of_the_rest_is_left_for_later(monkeypatch: pytest.MonkeyPatch) -> None:
